@@ -1,0 +1,11 @@
+/** Why the process cannot do its work, in one line that names the cause and the cure. */
+export class CannotStart extends Error {
+  override readonly name = 'CannotStart';
+}
+
+/** Ends an entry or a command: one line without a stack and exit code 1; anything unexpected is thrown on. */
+export function exitWithReason(error: unknown): never {
+  if (!(error instanceof CannotStart)) throw error;
+  console.error(`mantou: ${error.message}`);
+  process.exit(1);
+}

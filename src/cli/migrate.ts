@@ -1,0 +1,17 @@
+/** `bun run migrate`: brings the database to this version's schema and exits, before replicas start. */
+import { exitWithReason } from '../cannot-start.ts';
+import { joinEmbeddedPostgres } from '../db/embedded.ts';
+import { migrate } from '../db/migrate.ts';
+import { readSettings } from '../settings.ts';
+
+try {
+  const settings = readSettings(process.env);
+  const postgres = settings.database_url
+    ? undefined
+    : await joinEmbeddedPostgres(settings.data_dir);
+  await migrate(settings.database_url ?? postgres?.url ?? '');
+  await postgres?.leave();
+  console.log('The database is migrated');
+} catch (error) {
+  exitWithReason(error);
+}

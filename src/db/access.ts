@@ -1,0 +1,99 @@
+/**
+ * Who may do what, in the WHERE. A user sees a project, and all that is in it, through a row of `project_members`;
+ * his role and the state of the project decide what he may do there. Every statement joins one of the two fragments
+ * below, and none loads a row to check it afterwards.
+ */
+import { and, type Column, eq, inArray, isNull } from 'drizzle-orm';
+import { Problem } from '../problem.ts';
+import type { Database } from './database.ts';
+import { project_members, projects, type Role, tasks } from './schema.ts';
+
+/** Whoever sent the request, as the access token says. */
+export interface CurrentUser {
+  id: string;
+  username: string;
+  session_id: string;
+}
+
+/** The versions that `If-Match` allows (RFC 9110 §13.1.1); undefined allows any. */
+export type ExpectedVersions = readonly number[] | undefined;
+
+/** The condition that this user sees the project of the row: joins `project_members` to whatever has a project. */
+export const visibleTo = (user: CurrentUser, project_id: Column) =>
+  and(eq(project_members.project_id, project_id), eq(project_members.user_id, user.id));
+
+/** `with access as …`: this user's role in a project and the project's state; no row if it is invisible. */
+export const accessToProject = (db: Database, user: CurrentUser, project_id: string) =>
+  db.$with('access').as(
+    db
+      .select({
+        project_id: projects.id,
+        role: project_members.role,
+        archived_at: projects.archived_at,
+      })
+      .from(projects)
+      .innerJoin(project_members, visibleTo(user, projects.id))
+      .where(eq(projects.id, project_id)),
+  );
+
+/** The same for the project of a task. */
+export const accessToTask = (db: Database, user: CurrentUser, task_id: string) =>
+  db.$with('access').as(
+    db
+      .select({
+        project_id: projects.id,
+        role: project_members.role,
+        archived_at: projects.archived_at,
+      })
+      .from(tasks)
+      .innerJoin(projects, eq(projects.id, tasks.project_id))
+      .innerJoin(project_members, visibleTo(user, projects.id))
+      .where(eq(tasks.id, task_id)),
+  );
+
+type Access = ReturnType<typeof accessToProject>;
+
+/** Who may do a thing: stated once, read by the statement that does it and by the refusal where it did not. */
+export interface Permission {
+  roles: readonly Role[];
+  /** An archived project is read-only, but for what ends that. */
+  while_archived: boolean;
+}
+
+/** The condition that the access found is enough. */
+export const permits = (access: Access, permission: Permission) =>
+  and(
+    inArray(access.role, [...permission.roles]),
+    permission.while_archived ? undefined : isNull(access.archived_at),
+  );
+
+/** The condition that the row still has an expected version. */
+export const hasVersion = (version: Column, expected: ExpectedVersions) =>
+  expected && inArray(version, [...expected]);
+
+/** What a writing statement gives: the access there was, and the row it wrote, if it wrote one. */
+interface Attempt<Row> {
+  access: { role: Role; archived_at: string | null };
+  row: Row | null;
+}
+
+/**
+ * The row that a statement wrote, or the reason why it wrote none.
+ * @throws {Problem} `not_found` where the user sees nothing, `forbidden` where his role is too low, `conflict` where
+ * the project is archived, `precondition_failed` where the version is not an expected one.
+ */
+export function rowWritten<Row>(
+  attempts: Attempt<Row>[],
+  permission: Permission,
+  expected?: ExpectedVersions,
+): Row {
+  const attempt = attempts[0];
+  if (!attempt) throw new Problem('not_found');
+  if (attempt.row) return attempt.row;
+  if (!permission.roles.includes(attempt.access.role)) throw new Problem('forbidden');
+  if (attempt.access.archived_at && !permission.while_archived)
+    throw new Problem('conflict', { detail: 'The project is archived' });
+  if (expected) throw new Problem('precondition_failed');
+  // Seen when the statement began, deleted by another before it could write.
+  throw new Problem('not_found');
+}

@@ -1,0 +1,138 @@
+/**
+ * The tables. Names are those of the wire, so that rows need no renaming; constraints carry names because
+ * `violation.ts` tells them apart by name. Ids are UUIDv7 made by the application.
+ */
+import { sql } from 'drizzle-orm';
+import {
+  check,
+  customType,
+  foreignKey,
+  index,
+  integer,
+  pgTable,
+  primaryKey,
+  smallint,
+  text,
+  uniqueIndex,
+  uuid,
+} from 'drizzle-orm/pg-core';
+
+/** An instant, kept to the millisecond. Both drivers give a Date or a text; rows carry RFC 3339 in UTC. */
+const instant = customType<{ data: string; driverData: Date | string }>({
+  dataType: () => 'timestamp(3) with time zone',
+  fromDriver: (value) => new Date(value).toISOString(),
+});
+
+const created_at = () => instant().notNull().default(sql`now()`);
+const updated_at = () => instant().notNull().default(sql`now()`);
+
+export const users = pgTable(
+  'users',
+  {
+    id: uuid().primaryKey(),
+    username: text().notNull(),
+    email: text().notNull(),
+    password_hash: text().notNull(),
+    created_at: created_at(),
+    updated_at: updated_at(),
+  },
+  // Collation "C" folds ASCII alone, whatever the database's locale: both columns hold nothing else.
+  (table) => [
+    uniqueIndex('users_username_key').on(sql`lower(${table.username} collate "C")`),
+    uniqueIndex('users_email_key').on(sql`lower(${table.email} collate "C")`),
+  ],
+);
+
+export const projects = pgTable('projects', {
+  id: uuid().primaryKey(),
+  name: text().notNull(),
+  description: text(),
+  archived_at: instant(),
+  created_at: created_at(),
+  updated_at: updated_at(),
+  version: integer().notNull().default(1),
+});
+
+export const roles = ['owner', 'editor', 'viewer'] as const;
+export type Role = (typeof roles)[number];
+
+export const project_members = pgTable(
+  'project_members',
+  {
+    project_id: uuid().notNull(),
+    user_id: uuid().notNull(),
+    role: text({ enum: roles }).notNull(),
+    created_at: created_at(),
+  },
+  (table) => [
+    primaryKey({ name: 'project_members_pkey', columns: [table.project_id, table.user_id] }),
+    foreignKey({
+      name: 'project_members_project_id_fkey',
+      columns: [table.project_id],
+      foreignColumns: [projects.id],
+    }).onDelete('cascade'),
+    foreignKey({
+      name: 'project_members_user_id_fkey',
+      columns: [table.user_id],
+      foreignColumns: [users.id],
+    }).onDelete('cascade'),
+    index('project_members_user_id_idx').on(table.user_id, table.project_id),
+    uniqueIndex('project_members_one_owner_key')
+      .on(table.project_id)
+      .where(sql`${table.role} = 'owner'`),
+    check('project_members_role_check', sql`${table.role} in ('owner', 'editor', 'viewer')`),
+  ],
+);
+
+export const task_statuses = ['todo', 'in_progress', 'done', 'cancelled'] as const;
+
+export const tasks = pgTable(
+  'tasks',
+  {
+    id: uuid().primaryKey(),
+    project_id: uuid().notNull(),
+    title: text().notNull(),
+    description: text(),
+    status: text({ enum: task_statuses }).notNull().default('todo'),
+    priority: smallint().notNull().default(0),
+    due_at: instant(),
+    assignee_id: uuid(),
+    labels: text().array().notNull().default(sql`'{}'`),
+    completed_at: instant(),
+    created_at: created_at(),
+    updated_at: updated_at(),
+    created_by: uuid(),
+    version: integer().notNull().default(1),
+  },
+  (table) => [
+    foreignKey({
+      name: 'tasks_project_id_fkey',
+      columns: [table.project_id],
+      foreignColumns: [projects.id],
+    }).onDelete('cascade'),
+    // An assignee is a member. Whoever leaves loses the assignment, not the task: the migration says
+    // SET NULL (assignee_id), a list of columns that Drizzle cannot express.
+    foreignKey({
+      name: 'tasks_assignee_id_fkey',
+      columns: [table.project_id, table.assignee_id],
+      foreignColumns: [project_members.project_id, project_members.user_id],
+    }).onDelete('set null'),
+    foreignKey({
+      name: 'tasks_created_by_fkey',
+      columns: [table.created_by],
+      foreignColumns: [users.id],
+    }).onDelete('set null'),
+    index('tasks_project_id_created_at_idx').on(table.project_id, table.created_at, table.id),
+    index('tasks_assignee_id_idx').on(table.assignee_id, table.project_id),
+    index('tasks_created_by_idx').on(table.created_by),
+    check(
+      'tasks_status_check',
+      sql`${table.status} in ('todo', 'in_progress', 'done', 'cancelled')`,
+    ),
+    check('tasks_priority_check', sql`${table.priority} between 0 and 4`),
+    check(
+      'tasks_completed_at_check',
+      sql`(${table.status} = 'done') = (${table.completed_at} is not null)`,
+    ),
+  ],
+);

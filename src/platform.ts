@@ -1,0 +1,24 @@
+/** What a runtime supplies to the app. `server.ts` fills it on Bun; another entry may fill it elsewhere. */
+import type { Database } from './db/database.ts';
+import type { Log } from './log.ts';
+import type { Settings } from './settings.ts';
+
+export interface Passwords {
+  /** Hashes with argon2id (m=19456 KiB, t=2, p=1). @returns a PHC string. @throws {Problem} `overloaded`. */
+  hash(password: string): Promise<string>;
+  /** Compares in constant time. @throws {Problem} `overloaded` when too many hashes are in flight. */
+  verify(password: string, hash: string): Promise<boolean>;
+}
+
+export interface Platform {
+  readonly settings: Settings;
+  /** Signs access tokens (HS256): 32 bytes or more. */
+  readonly jwt_secret: string;
+  readonly database: Database;
+  readonly passwords: Passwords;
+  readonly log: Log;
+  /** The clock, so that tests can let tokens expire. */
+  readonly now: () => Date;
+  /** A file of Swagger UI's distribution, by its bare name; undefined where there is none. */
+  readonly swagger_ui_file: (name: string) => Promise<Blob | undefined>;
+}

@@ -1,0 +1,128 @@
+/** The environment, read once into a frozen record. A bad value stops the start and names the variable. */
+import { CannotStart } from './cannot-start.ts';
+
+export interface Settings {
+  readonly production: boolean;
+  readonly host: string;
+  readonly port: number;
+  /** Unset: the embedded PostgreSQL under `data_dir`. */
+  readonly database_url: string | undefined;
+  readonly data_dir: string;
+  readonly database_pool_size: number;
+  readonly database_prepare: boolean;
+  readonly database_statement_timeout_seconds: number;
+  /** Unset, in development only: one is made and kept under `data_dir`. */
+  readonly jwt_secret: string | undefined;
+  readonly jwt_secret_previous: string | undefined;
+  readonly jwt_issuer: string;
+  readonly jwt_audience: string;
+  readonly access_token_ttl_seconds: number;
+  readonly registration: 'open' | 'closed';
+  readonly body_limit_bytes: number;
+  readonly docs: boolean;
+  readonly log_level: LogLevel;
+  readonly log_format: 'json' | 'pretty';
+}
+
+export const log_levels = ['debug', 'info', 'warn', 'error', 'silent'] as const;
+export type LogLevel = (typeof log_levels)[number];
+
+/** RFC 7518 §3.2: an HS256 key is at least as long as the hash. */
+const SECRET_BYTES_MIN = 32;
+
+const seconds_per_unit = { s: 1, m: 60, h: 3600, d: 86_400 };
+const bytes_per_unit = { B: 1, KiB: 1024, MiB: 1024 ** 2 };
+
+/**
+ * Reads the settings.
+ * @throws {CannotStart} naming the variable and what it takes, never the value of a secret.
+ */
+export function readSettings(environment: Record<string, string | undefined>): Settings {
+  /** An empty value counts as unset, so that a line of `.env` can be emptied. */
+  const value = (name: string) => environment[name] || undefined;
+
+  function read<T>(
+    name: string,
+    fallback: T,
+    expected: string,
+    parse: (text: string) => T | undefined,
+  ): T {
+    const text = value(name);
+    if (text === undefined) return fallback;
+    const parsed = parse(text);
+    if (parsed === undefined) throw new CannotStart(`${name} must be ${expected}`);
+    return parsed;
+  }
+
+  const integer = (name: string, fallback: number, min: number, max: number) =>
+    read(name, fallback, `a whole number from ${min} to ${max}`, (text) => {
+      const number = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
+      return number >= min && number <= max ? number : undefined;
+    });
+
+  const oneOf = <const T extends string>(name: string, fallback: T, values: readonly T[]) =>
+    read(name, fallback, `one of ${values.join(', ')}`, (text) =>
+      values.find((one) => one === text),
+    );
+
+  const quantity = (
+    name: string,
+    fallback: number,
+    units: Record<string, number>,
+    expected: string,
+  ) =>
+    read(name, fallback, expected, (text) => {
+      const [, digits, unit] = /^([1-9]\d{0,8})([A-Za-z]+)$/.exec(text) ?? [];
+      const factor = units[unit ?? ''];
+      return factor === undefined ? undefined : Number(digits) * factor;
+    });
+
+  const duration = (name: string, fallback: number) =>
+    quantity(name, fallback, seconds_per_unit, 'a duration such as 30s, 15m, 12h or 30d');
+
+  const secret = (name: string) =>
+    read(
+      name,
+      undefined,
+      `at least ${SECRET_BYTES_MIN} bytes long: make one with "openssl rand -base64 48"`,
+      (text) => (new TextEncoder().encode(text).length >= SECRET_BYTES_MIN ? text : undefined),
+    );
+
+  return Object.freeze({
+    production: value('NODE_ENV') === 'production',
+    host: read('HOST', '127.0.0.1', 'an address or a host name', (text) =>
+      /^[\w.:%[\]-]+$/.test(text) ? text : undefined,
+    ),
+    port: integer('PORT', 3000, 0, 65_535),
+    database_url: read(
+      'DATABASE_URL',
+      undefined,
+      'a URL such as postgres://user:password@host:5432/database',
+      (text) => (isPostgresUrl(text) ? text : undefined),
+    ),
+    data_dir: value('DATA_DIR') ?? './.data',
+    database_pool_size: integer('DATABASE_POOL_SIZE', 10, 1, 1000),
+    database_prepare: oneOf('DATABASE_PREPARE', 'true', ['true', 'false']) === 'true',
+    database_statement_timeout_seconds: duration('DATABASE_STATEMENT_TIMEOUT', 10),
+    jwt_secret: secret('JWT_SECRET'),
+    jwt_secret_previous: secret('JWT_SECRET_PREVIOUS'),
+    jwt_issuer: value('JWT_ISSUER') ?? 'mantou',
+    jwt_audience: value('JWT_AUDIENCE') ?? 'mantou',
+    access_token_ttl_seconds: duration('ACCESS_TOKEN_TTL', 15 * 60),
+    registration: oneOf('REGISTRATION', 'open', ['open', 'closed']),
+    body_limit_bytes: quantity(
+      'BODY_LIMIT',
+      1024 ** 2,
+      bytes_per_unit,
+      'a size such as 512KiB or 1MiB',
+    ),
+    docs: oneOf('DOCS', 'on', ['on', 'off']) === 'on',
+    log_level: oneOf('LOG_LEVEL', 'info', log_levels),
+    log_format: oneOf('LOG_FORMAT', 'json', ['json', 'pretty']),
+  });
+}
+
+function isPostgresUrl(text: string): boolean {
+  const url = URL.parse(text);
+  return url !== null && ['postgres:', 'postgresql:'].includes(url.protocol) && url.hostname !== '';
+}
