@@ -1,0 +1,44 @@
+/** The whole API on one screen. */
+import { Elysia } from 'elysia';
+import type { Platform } from './platform.ts';
+import { accessTokens } from './plugins/access-tokens.ts';
+import { conventions } from './plugins/conventions.ts';
+import { docs } from './plugins/docs.ts';
+import { methodsByPath } from './plugins/methods.ts';
+import { problems } from './plugins/problems.ts';
+import { health } from './routes/health.ts';
+import { problemCatalogue } from './routes/problems.ts';
+import { projects } from './routes/projects.ts';
+import { tasks } from './routes/tasks.ts';
+import { users } from './routes/users.ts';
+import { Parameters } from './schemas/common.ts';
+
+/**
+ * Unknown fields are refused rather than dropped (`normalize`), and the path is found whatever the length of the host
+ * (`standardHostname`).
+ */
+const config = { normalize: false, handler: { standardHostname: false } } as const;
+
+/** The routes, without what every answer has in common. */
+export function createApi(platform: Platform) {
+  const tokens = accessTokens(platform);
+  return new Elysia(config)
+    .use(health(platform))
+    .use(problemCatalogue)
+    .use(users(platform, tokens))
+    .use(projects(platform, tokens))
+    .use(tasks(platform, tokens));
+}
+
+/** Builds the app from what the runtime supplies. Nothing listens yet: hand `fetch` of the app to a server. */
+export function createApp(platform: Platform) {
+  const api = createApi(platform);
+  const app = new Elysia(config)
+    .use(conventions)
+    .use(problems(platform.log, (path) => allowedMethods(path)))
+    .guard({ query: Parameters({}) })
+    .use(api);
+  if (platform.settings.docs) app.use(docs(platform, api));
+  const allowedMethods = methodsByPath(app.routes);
+  return app;
+}

@@ -1,0 +1,99 @@
+/**
+ * The JWT plugin: `@elysiajs/jwt`, held to RFC 9068 and to the advice of RFC 8725. By itself its `verify` takes
+ * tokens without `exp`, of any issuer, type and HMAC, and answers every failure with a bare false.
+ */
+import { jwt } from '@elysiajs/jwt';
+import { Elysia } from 'elysia';
+import { v7 as uuidv7 } from 'uuid';
+import type { CurrentUser } from '../db/access.ts';
+import type { Platform } from '../platform.ts';
+import { Problem } from '../problem.ts';
+import type { Tokens, User } from '../schemas/users.ts';
+
+const TYPE = 'at+jwt';
+const REQUIRED_CLAIMS = ['iss', 'aud', 'sub', 'sid', 'username', 'iat', 'exp', 'jti'];
+/** How far clocks of replicas may differ, for `iat` and `nbf`; `exp` gets no leeway. */
+const CLOCK_LEEWAY_SECONDS = 30;
+const CENTURY_SECONDS = 100 * 365 * 86_400;
+/** Ours are about 450 characters long. Longer ones are not even decoded. */
+const TOKEN_LENGTH_MAX = 4096;
+/** RFC 7515 §7.1, without the padding, white space and further parts that lenient decoders allow. */
+const COMPACT = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
+
+export interface AccessTokens {
+  /** Signs an access token for a session. @returns the OAuth2 token response (RFC 6749 §5.1). */
+  issue(user: User, session_id: string): Promise<Tokens>;
+  /** @throws {Problem} `token_expired` for a token that was valid once, `invalid_token` for any other. */
+  verify(token: string): Promise<CurrentUser>;
+}
+
+export const accessTokens = (platform: Platform) =>
+  new Elysia({ name: 'access-tokens' }).decorate('tokens', createAccessTokens(platform));
+
+export type AccessTokensPlugin = ReturnType<typeof accessTokens>;
+
+function createAccessTokens({ settings, jwt_secret, now }: Platform): AccessTokens {
+  const signer = (secret: string) => jwt({ secret, alg: 'HS256', typ: TYPE }).decorator.jwt;
+  const current = signer(jwt_secret);
+  // Whoever rotates the secret keeps the old one for as long as its tokens live.
+  const previous = settings.jwt_secret_previous ? signer(settings.jwt_secret_previous) : undefined;
+  const nowSeconds = () => Math.floor(now().getTime() / 1000);
+
+  return {
+    async issue(user, session_id) {
+      const access_token = await current.sign({
+        iss: settings.jwt_issuer,
+        aud: settings.jwt_audience,
+        sub: user.id,
+        sid: session_id,
+        username: user.username,
+        jti: uuidv7(),
+        exp: nowSeconds() + settings.access_token_ttl_seconds,
+      });
+      return { access_token, token_type: 'bearer', expires_in: settings.access_token_ttl_seconds };
+    },
+
+    async verify(token) {
+      if (token.length > TOKEN_LENGTH_MAX || !COMPACT.test(token) || !hasOurHeader(token))
+        throw new Problem('invalid_token');
+      const checks = {
+        algorithms: ['HS256'],
+        typ: TYPE,
+        issuer: settings.jwt_issuer,
+        audience: settings.jwt_audience,
+        requiredClaims: REQUIRED_CLAIMS,
+        // The times are checked below, where an expired token can be told from an invalid one.
+        clockTolerance: CENTURY_SECONDS,
+      };
+      const claims =
+        (await current.verify(token, checks)) || (await previous?.verify(token, checks));
+      if (!claims) throw new Problem('invalid_token');
+
+      const { sub, sid, username, aud, iat, nbf, exp } = claims as Record<string, unknown>;
+      const latest = nowSeconds() + CLOCK_LEEWAY_SECONDS;
+      const issued =
+        isSeconds(iat) && iat <= latest && (nbf === undefined || (isSeconds(nbf) && nbf <= latest));
+      if (!issued || !isSeconds(exp) || aud !== settings.jwt_audience)
+        throw new Problem('invalid_token');
+      if (!isText(sub) || !isText(sid) || !isText(username)) throw new Problem('invalid_token');
+      if (exp <= nowSeconds()) throw new Problem('token_expired');
+      return { id: sub, session_id: sid, username };
+    },
+  };
+}
+
+/** Only `alg` and `typ`: no `crit` to understand, no `jku` or `kid` to be led astray by (RFC 8725 §3.1, §3.10). */
+function hasOurHeader(token: string): boolean {
+  try {
+    const header: unknown = JSON.parse(
+      Buffer.from(token.slice(0, token.indexOf('.')), 'base64url').toString(),
+    );
+    const { alg, typ, ...others } = header as Record<string, unknown>;
+    return alg === 'HS256' && typ === TYPE && Object.keys(others).length === 0;
+  } catch {
+    return false;
+  }
+}
+
+const isSeconds = (value: unknown): value is number => Number.isSafeInteger(value);
+const isText = (value: unknown): value is string => typeof value === 'string' && value !== '';

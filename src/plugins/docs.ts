@@ -1,0 +1,79 @@
+/** Swagger UI from local files: no request leaves the machine, and the page's policy would not let one. */
+import { type AnyElysia, Elysia } from 'elysia';
+import type { Platform } from '../platform.ts';
+import { Problem } from '../problem.ts';
+import { buildDocument, type OpenApiDocument } from './openapi.ts';
+
+const PAGE = `<!doctype html>
+<html lang="en">
+  <head>
+    <meta charset="utf-8">
+    <meta name="viewport" content="width=device-width, initial-scale=1">
+    <title>mantou</title>
+    <link rel="icon" type="image/png" href="/swagger/favicon-32x32.png">
+    <link rel="stylesheet" href="/swagger/swagger-ui.css">
+  </head>
+  <body>
+    <div id="swagger-ui"></div>
+    <script src="/swagger/swagger-ui-bundle.js"></script>
+    <script src="/swagger/start.js"></script>
+  </body>
+</html>
+`;
+
+const START = `SwaggerUIBundle({
+  url: '/swagger/json',
+  dom_id: '#swagger-ui',
+  deepLinking: true,
+  displayRequestDuration: true,
+  persistAuthorization: false,
+  tryItOutEnabled: true,
+  validatorUrl: null,
+});
+`;
+
+const POLICY = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self' 'unsafe-inline'",
+  "img-src 'self' data:",
+  "connect-src 'self'",
+  "base-uri 'none'",
+  "form-action 'none'",
+  "frame-ancestors 'none'",
+].join('; ');
+
+const files: Record<string, string> = {
+  'swagger-ui.css': 'text/css; charset=utf-8',
+  'swagger-ui-bundle.js': 'text/javascript; charset=utf-8',
+  'favicon-32x32.png': 'image/png',
+};
+
+/** The documentation of `api`, at `/swagger` and `/swagger/json`. */
+export function docs({ swagger_ui_file }: Platform, api: AnyElysia) {
+  let document: Promise<OpenApiDocument> | undefined;
+
+  return new Elysia({ name: 'docs', detail: { hide: true } })
+    .get('/', ({ redirect }) => redirect('/swagger', 302))
+    .get('/swagger', ({ set }) => {
+      set.headers['content-type'] = 'text/html; charset=utf-8';
+      set.headers['content-security-policy'] = POLICY;
+      return PAGE;
+    })
+    .get('/swagger/json', async () => {
+      document ??= buildDocument(api);
+      return document;
+    })
+    .get('/swagger/start.js', ({ set }) => {
+      set.headers['content-type'] = 'text/javascript; charset=utf-8';
+      return START;
+    })
+    .get('/swagger/:file', async ({ params: { file }, set }) => {
+      const type = Object.hasOwn(files, file) ? files[file] : undefined;
+      const content = type && (await swagger_ui_file(file));
+      if (!content) throw new Problem('not_found');
+      set.headers['content-type'] = type;
+      set.headers['cache-control'] = 'public, max-age=3600';
+      return new Response(content);
+    });
+}

@@ -1,0 +1,59 @@
+/** Versions as entity tags (RFC 9110 §8.8.3, §13.1): what a client read, and whether it may still write on it. */
+import { Elysia } from 'elysia';
+import type { ExpectedVersions } from '../db/access.ts';
+import { Problem } from '../problem.ts';
+
+interface Versioned {
+  id: string;
+  version: number;
+}
+
+const ENTITY_TAGS = /^\s*(?:W\/)?"[^"\s]*"\s*(?:,\s*(?:W\/)?"[^"\s]*"\s*)*$/;
+
+/**
+ * Gives handlers `expected`, the versions that `If-Match` allows, and two ways to answer with a row:
+ * `tagged` (200, or 304 where the client has it) and `created` (201 with its `Location`).
+ */
+export const etag = new Elysia({ name: 'etag' }).derive({ as: 'scoped' }, ({ request, set }) => {
+  const expected = expectedVersions(request.headers.get('if-match'));
+
+  function tag<Row extends Versioned>(row: Row): Row {
+    set.headers.etag = `"${row.version}"`;
+    set.headers['cache-control'] = 'private, no-cache';
+    return row;
+  }
+
+  return {
+    expected,
+    tagged: tag,
+    taggedOrUnmodified<Row extends Versioned>(row: Row): Row | undefined {
+      tag(row);
+      if (!includesVersion(request.headers.get('if-none-match'), row.version)) return row;
+      set.status = 304;
+      return undefined;
+    },
+    created<Row extends Versioned>(collection: string, row: Row): Row {
+      set.status = 201;
+      set.headers.location = `${collection}/${row.id}`;
+      return tag(row);
+    },
+  };
+});
+
+/** A weak tag never matches here: RFC 9110 §13.1.1 asks for the strong comparison. */
+function expectedVersions(header: string | null): ExpectedVersions {
+  if (header === null || header.trim() === '*') return undefined;
+  if (!ENTITY_TAGS.test(header))
+    throw new Problem('malformed_request', {
+      detail: 'If-Match must be * or entity tags in quotes',
+    });
+  const tags = header.split(',').map((one) => /^"(\d{1,9})"$/.exec(one.trim())?.[1]);
+  return tags.filter((one) => one !== undefined).map(Number);
+}
+
+/** The weak comparison, and no error for a header that is no tag: it only decides whether bytes can be saved. */
+function includesVersion(header: string | null, version: number): boolean {
+  if (header === null) return false;
+  const tags = header.split(',').map((one) => one.trim().replace(/^W\//, ''));
+  return tags.includes('*') || tags.includes(`"${version}"`);
+}

@@ -1,0 +1,176 @@
+/**
+ * The one door through which errors leave. It builds the answer from codes alone, so no submitted value, SQL, stack
+ * or library's text can pass, and it never throws. It has to be registered before every route.
+ */
+
+import type { ValueError } from '@sinclair/typebox/errors';
+import { ValueErrorType } from '@sinclair/typebox/errors';
+import { Value } from '@sinclair/typebox/value';
+import { Elysia, ValidationError } from 'elysia';
+import { findFailure, problemOfFailure } from '../db/failure.ts';
+import type { Log } from '../log.ts';
+import { catalogue, type FieldError, invalid, Problem, type ProblemCode } from '../problem.ts';
+import { type Fault, findFault } from '../schemas/common.ts';
+import { noContent } from './conventions.ts';
+import { FORM_TYPE, locate, mediaType } from './strict-input.ts';
+
+const ERRORS_MAX = 20;
+const RETRY_AFTER_SECONDS = 1;
+
+/** @param allowedMethods the methods that a path knows, for 405; empty for an unknown path. */
+export const problems = (log: Log, allowedMethods: (path: string) => string[]) =>
+  new Elysia({ name: 'problems' }).onError({ as: 'global' }, ({ error, request, set, path }) => {
+    const allowed = allowedMethods(path);
+    if (request.method === 'OPTIONS' && allowed.length > 0) return answerOptions(set, allowed);
+    const problem = findProblem(error, request.method, allowed);
+    const request_id = String(set.headers['x-request-id']);
+    if (problem.code === 'internal')
+      log('error', 'internal_error', { request_id, method: request.method, ...describe(error) });
+    const { status, title } = catalogue[problem.code];
+    set.status = status;
+    Object.assign(set.headers, headersOf(problem), {
+      'content-type': 'application/problem+json',
+      'cache-control': 'no-store',
+    });
+    return {
+      type: `/problems/${problem.code}`,
+      title,
+      status,
+      code: problem.code,
+      detail: problem.message,
+      request_id,
+      ...(problem.particulars.errors && { errors: problem.particulars.errors }),
+      ...(isTokenRequest(request, path) && oauthError(problem)),
+    };
+  });
+
+function findProblem(error: unknown, method: string, allowed: string[]): Problem {
+  if (error instanceof Problem) return error;
+  if (error instanceof ValidationError) return problemOfValidation(error);
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  if (code === 'NOT_FOUND') return problemOfRouting(method, allowed);
+  const failure = findFailure(error);
+  return (failure && problemOfFailure(failure)) ?? new Problem('internal');
+}
+
+function problemOfRouting(method: string, allowed: string[]): Problem {
+  if (allowed.length === 0 || allowed.includes(method)) return new Problem('not_found');
+  return new Problem('method_not_allowed', { headers: { allow: allowed.join(', ') } });
+}
+
+/** No path has an OPTIONS route of its own, so the question arrives here as an unknown path. */
+function answerOptions(set: Parameters<typeof noContent>[0], allowed: string[]): Response {
+  noContent(set);
+  set.headers.allow = allowed.join(', ');
+  return new Response(null, { status: 204 });
+}
+
+function headersOf({ code, particulars }: Problem): Record<string, string> {
+  const { status } = catalogue[code];
+  return {
+    // RFC 6750 §3: the error is named only where a token was sent.
+    ...(status === 401 && {
+      'www-authenticate': `Bearer realm="api"${code === 'invalid_token' || code === 'token_expired' ? ', error="invalid_token"' : ''}`,
+    }),
+    ...((status === 503 || status === 429) && { 'retry-after': String(RETRY_AFTER_SECONDS) }),
+    ...particulars.headers,
+  };
+}
+
+/** What the operator needs of an unexpected error. A driver's message may hold parameters, so it is left out. */
+function describe(error: unknown) {
+  if (!(error instanceof Error)) return { error: typeof error };
+  const failure = findFailure(error);
+  if (failure)
+    return { sqlstate: failure.sqlstate, constraint: failure.constraint, stack: frames(error) };
+  if (error instanceof ValidationError)
+    return { error: 'response does not match its schema', stack: frames(error) };
+  return {
+    error: error.name,
+    message: error.name.startsWith('Drizzle') ? undefined : error.message,
+    stack: frames(error),
+  };
+}
+
+/** The stack without its first line, which repeats the message. */
+const frames = (error: Error) =>
+  error.stack?.split('\n').filter((line) => line.trimStart().startsWith('at '));
+
+// --- Validation ------------------------------------------------------------------------------------------------
+
+function problemOfValidation(error: ValidationError): Problem {
+  // A row that does not fit its schema is our fault, not the client's.
+  if (error.type === 'response') return new Problem('internal');
+  // A path parameter that no id can be equal to names nothing.
+  if (error.type === 'params') return new Problem('not_found');
+  const errors = new Map<string, FieldError>();
+  for (const found of valueErrors(error)) {
+    const fault = findCause(found);
+    const path = found.path.split('/').slice(1).join('.');
+    const location = path === '' ? error.type : locate(error.type, path);
+    if (!errors.has(location)) errors.set(location, { location, ...fault });
+    if (errors.size === ERRORS_MAX) break;
+  }
+  return invalid([...errors.values()]);
+}
+
+function valueErrors({ validator, value }: ValidationError): Iterable<ValueError> {
+  return (validator as { Errors(value: unknown): Iterable<ValueError> }).Errors(value);
+}
+
+function findCause({ type, schema, value }: ValueError): Fault {
+  const { minimum, maximum, maxItems, anyOf } = schema;
+  switch (type) {
+    case ValueErrorType.ObjectRequiredProperty:
+      return { code: 'required', message: 'is required' };
+    case ValueErrorType.ObjectAdditionalProperties:
+      return { code: 'unknown_field', message: 'is not a field of this request' };
+    case ValueErrorType.IntegerMinimum:
+    case ValueErrorType.IntegerMaximum:
+      return {
+        code: 'out_of_range',
+        message: `must be a whole number from ${minimum} to ${maximum}`,
+      };
+    case ValueErrorType.ArrayMaxItems:
+      return { code: 'too_many', message: `at most ${maxItems} items` };
+    case ValueErrorType.ArrayUniqueItems:
+      return { code: 'repeated', message: 'must not repeat an item' };
+    case ValueErrorType.Literal:
+      return { code: 'not_allowed', message: `must be ${JSON.stringify(schema.const)}` };
+    case ValueErrorType.Union: {
+      // Every union here is "something or null": the fault lies in the something.
+      const cause = Value.Errors(anyOf[0], value).First();
+      return cause ? findCause(cause) : { code: 'wrong_type', message: 'has the wrong type' };
+    }
+    default:
+      if (value === undefined) return { code: 'required', message: 'is required' };
+      return (
+        findFault(schema, value) ?? {
+          code: 'wrong_type',
+          message: `must be ${withArticle(schema.type)}`,
+        }
+      );
+  }
+}
+
+const withArticle = (type: string) => (/^[aeio]/.test(type) ? `an ${type}` : `a ${type}`);
+
+// --- OAuth2 ----------------------------------------------------------------------------------------------------
+
+/** Clients that log in with the OAuth2 form expect RFC 6749's words. */
+const isTokenRequest = (request: Request, path: string) =>
+  /^\/users\/(login|refresh)\/?$/.test(path) && mediaType(request) === FORM_TYPE;
+
+/** RFC 6749 §5.2. */
+function oauthError({ code, message, particulars }: Problem) {
+  const wrongGrant = particulars.errors?.some(({ location }) => location === 'body.grant_type');
+  const grants: ProblemCode[] = ['invalid_credentials', 'invalid_refresh_token'];
+  const error = wrongGrant
+    ? 'unsupported_grant_type'
+    : grants.includes(code)
+      ? 'invalid_grant'
+      : catalogue[code].status < 500
+        ? 'invalid_request'
+        : 'temporarily_unavailable';
+  return { error, error_description: message };
+}

@@ -1,0 +1,131 @@
+/**
+ * Reads what the client sends, by the letter. Elysia guesses a body's type from one character, takes the last of
+ * repeated query keys, and parses before it derives; so it is told not to parse, and the body is read here, once the
+ * user is known.
+ */
+import { Elysia } from 'elysia';
+import { type FieldError, invalid, Problem } from '../problem.ts';
+
+export const JSON_TYPE = 'application/json';
+export const MERGE_PATCH_TYPE = 'application/merge-patch+json';
+export const FORM_TYPE = 'application/x-www-form-urlencoded';
+
+/** No schema here goes deeper than a list in an object; checks that recurse must not run out of stack. */
+const JSON_DEPTH_MAX = 16;
+const ERRORS_MAX = 20;
+
+/** @param media_types what bodies may be sent as; PATCH also takes a JSON merge patch (RFC 7396). */
+export const strictInput = (limit_bytes: number, media_types: readonly string[] = [JSON_TYPE]) =>
+  new Elysia()
+    .onParse({ as: 'scoped' }, () => null)
+    .onTransform({ as: 'scoped' }, async (context) => {
+      const { request } = context;
+      refuseRepeatedParameters(request.url);
+      const accepted =
+        request.method === 'PATCH' ? [...media_types, MERGE_PATCH_TYPE] : media_types;
+      context.body = await readBody(request, limit_bytes, accepted);
+    });
+
+function refuseRepeatedParameters(url: string) {
+  const start = url.indexOf('?');
+  if (start === -1) return;
+  const errors = findRepeated(new URLSearchParams(url.slice(start)).keys(), 'query');
+  if (errors.length > 0) throw invalid(errors);
+}
+
+function findRepeated(names: Iterable<string>, where: string): FieldError[] {
+  const seen = new Set<string>();
+  const repeated = new Set<string>();
+  for (const name of names) (seen.has(name) ? repeated : seen).add(name);
+  return [...repeated].slice(0, ERRORS_MAX).map((name) => ({
+    location: locate(where, name),
+    code: 'repeated',
+    message: 'must be given once',
+  }));
+}
+
+/** `body.title`. A name that is none of ours is shown only if it looks like one. */
+export function locate(where: string, name: string): string {
+  return /^[A-Za-z_][A-Za-z0-9_-]{0,63}(\.\d{1,6})?$/.test(name) ? `${where}.${name}` : where;
+}
+
+/** @returns the parsed body, or undefined where the request has none. */
+async function readBody(
+  request: Request,
+  limit_bytes: number,
+  accepted: readonly string[],
+): Promise<unknown> {
+  if (request.body === null || request.method === 'GET' || request.method === 'HEAD')
+    return undefined;
+  const bytes = await readBytes(request, request.body, limit_bytes);
+  if (bytes.length === 0) return undefined;
+  const media_type = mediaType(request);
+  if (media_type === undefined || !accepted.includes(media_type))
+    throw new Problem('unsupported_media_type', {
+      detail: `Send the body as ${accepted.join(' or ')}`,
+    });
+  return media_type === FORM_TYPE
+    ? parseForm(decodeUtf8(bytes, 'malformed_request'))
+    : parseJson(bytes);
+}
+
+/** The media type without parameters; undefined for another charset than UTF-8. */
+export function mediaType(request: Request): string | undefined {
+  const [type = '', ...parameters] = (request.headers.get('content-type') ?? '').split(';');
+  const charset = parameters
+    .map((one) => /^\s*charset\s*=\s*"?([^"]*?)"?\s*$/i.exec(one)?.[1])
+    .find(Boolean);
+  return charset && charset.toLowerCase() !== 'utf-8' ? undefined : type.trim().toLowerCase();
+}
+
+/** Counts as it reads: a chunked body names no length, and a named one may lie. */
+async function readBytes(request: Request, body: ReadableStream<Uint8Array>, limit_bytes: number) {
+  if (Number(request.headers.get('content-length') ?? 0) > limit_bytes)
+    throw new Problem('payload_too_large');
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  try {
+    for await (const chunk of body) {
+      length += chunk.length;
+      if (length > limit_bytes) throw new Problem('payload_too_large');
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    // The client went away in the middle, or sent broken chunks.
+    throw error instanceof Problem ? error : new Problem('malformed_request');
+  }
+  return Buffer.concat(chunks, length);
+}
+
+function decodeUtf8(bytes: Uint8Array, code: 'malformed_json' | 'malformed_request'): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    throw new Problem(code);
+  }
+}
+
+function parseJson(bytes: Uint8Array): unknown {
+  const text = decodeUtf8(bytes, 'malformed_json');
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new Problem('malformed_json');
+  }
+  if (isDeeperThan(JSON_DEPTH_MAX, value))
+    throw new Problem('malformed_json', { detail: 'The body nests too deeply' });
+  return value;
+}
+
+function isDeeperThan(levels: number, value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return levels === 0 || Object.values(value).some((inner) => isDeeperThan(levels - 1, inner));
+}
+
+function parseForm(text: string): Record<string, string> {
+  const fields = new URLSearchParams(text);
+  const errors = findRepeated(fields.keys(), 'body');
+  if (errors.length > 0) throw invalid(errors);
+  return Object.fromEntries(fields);
+}

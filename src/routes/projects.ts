@@ -1,0 +1,85 @@
+import { Elysia } from 'elysia';
+import {
+  createProject,
+  deleteProject,
+  listProjects,
+  patchProject,
+  readProject,
+} from '../handlers/projects.ts';
+import type { Platform } from '../platform.ts';
+import type { AccessTokensPlugin } from '../plugins/access-tokens.ts';
+import { noContent } from '../plugins/conventions.ts';
+import { currentUser } from '../plugins/current-user.ts';
+import { etag } from '../plugins/etag.ts';
+import { operation } from '../plugins/openapi.ts';
+import { strictInput } from '../plugins/strict-input.ts';
+import { Nothing } from '../schemas/common.ts';
+import {
+  Project,
+  ProjectCreate,
+  ProjectListQuery,
+  ProjectPage,
+  ProjectPatch,
+  ProjectPath,
+} from '../schemas/projects.ts';
+
+export const projects = ({ database: db, settings }: Platform, tokens: AccessTokensPlugin) =>
+  new Elysia({ prefix: '/projects', tags: ['Projects'] })
+    .use(currentUser(tokens))
+    .use(strictInput(settings.body_limit_bytes))
+    .use(etag)
+    .post(
+      '/',
+      async ({ user, body, created }) => created('/projects', await createProject(db, user, body)),
+      {
+        body: ProjectCreate,
+        response: { 201: Project },
+        detail: operation('createProject', 'Make a project, and own it'),
+      },
+    )
+    .get('/', ({ user, query }) => listProjects(db, user, query), {
+      query: ProjectListQuery,
+      response: { 200: ProjectPage },
+      detail: operation('listProjects', 'List your projects, newest first', {
+        problems: ['invalid_cursor'],
+      }),
+    })
+    .get(
+      '/:project_id',
+      async ({ user, params, taggedOrUnmodified }) =>
+        taggedOrUnmodified(await readProject(db, user, params.project_id)),
+      {
+        params: ProjectPath,
+        response: { 200: Project, 304: Nothing },
+        detail: operation('readProject', 'Read a project', { problems: ['not_found'] }),
+      },
+    )
+    .patch(
+      '/:project_id',
+      async ({ user, params, body, expected, tagged }) =>
+        tagged(await patchProject(db, user, params.project_id, body, expected)),
+      {
+        params: ProjectPath,
+        body: ProjectPatch,
+        response: { 200: Project },
+        detail: operation('patchProject', 'Change or archive a project', {
+          description: 'For its owner. An archived project takes only a patch that has `archived`.',
+          problems: ['forbidden', 'not_found', 'conflict', 'precondition_failed'],
+        }),
+      },
+    )
+    .delete(
+      '/:project_id',
+      async ({ user, params, expected, set }) => {
+        await deleteProject(db, user, params.project_id, expected);
+        return noContent(set);
+      },
+      {
+        params: ProjectPath,
+        response: { 204: Nothing },
+        detail: operation('deleteProject', 'Delete a project with its tasks', {
+          description: 'For its owner.',
+          problems: ['forbidden', 'not_found', 'precondition_failed'],
+        }),
+      },
+    );

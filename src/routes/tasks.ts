@@ -1,0 +1,104 @@
+import { Elysia } from 'elysia';
+import {
+  createTask,
+  deleteTask,
+  listTasks,
+  patchTask,
+  readTask,
+  replaceTask,
+} from '../handlers/tasks.ts';
+import type { Platform } from '../platform.ts';
+import type { AccessTokensPlugin } from '../plugins/access-tokens.ts';
+import { noContent } from '../plugins/conventions.ts';
+import { currentUser } from '../plugins/current-user.ts';
+import { etag } from '../plugins/etag.ts';
+import { operation } from '../plugins/openapi.ts';
+import { strictInput } from '../plugins/strict-input.ts';
+import { Nothing } from '../schemas/common.ts';
+import { ProjectPath } from '../schemas/projects.ts';
+import { Task, TaskListQuery, TaskPage, TaskPatch, TaskPath, TaskWrite } from '../schemas/tasks.ts';
+
+export const tasks = ({ database: db, settings }: Platform, tokens: AccessTokensPlugin) =>
+  new Elysia({ prefix: '/tasks', tags: ['Tasks'] })
+    .use(currentUser(tokens))
+    .use(strictInput(settings.body_limit_bytes))
+    .use(etag)
+    .post(
+      '/projects/:project_id',
+      async ({ user, params, body, created }) =>
+        created('/tasks', await createTask(db, user, params.project_id, body)),
+      {
+        params: ProjectPath,
+        body: TaskWrite,
+        response: { 201: Task },
+        detail: operation('createTask', 'Make a task in a project', {
+          description: 'For owners and editors.',
+          problems: ['forbidden', 'not_found', 'conflict'],
+        }),
+      },
+    )
+    .get(
+      '/projects/:project_id',
+      ({ user, params, query }) => listTasks(db, user, params.project_id, query),
+      {
+        params: ProjectPath,
+        query: TaskListQuery,
+        response: { 200: TaskPage },
+        detail: operation('listTasks', "List a project's tasks, newest first", {
+          problems: ['not_found', 'invalid_cursor'],
+        }),
+      },
+    )
+    .get(
+      '/:task_id',
+      async ({ user, params, taggedOrUnmodified }) =>
+        taggedOrUnmodified(await readTask(db, user, params.task_id)),
+      {
+        params: TaskPath,
+        response: { 200: Task, 304: Nothing },
+        detail: operation('readTask', 'Read a task', { problems: ['not_found'] }),
+      },
+    )
+    .put(
+      '/:task_id',
+      async ({ user, params, body, expected, tagged }) =>
+        tagged(await replaceTask(db, user, params.task_id, body, expected)),
+      {
+        params: TaskPath,
+        body: TaskWrite,
+        response: { 200: Task },
+        detail: operation('replaceTask', 'Replace every writable field of a task', {
+          description: 'For owners and editors. What is left out goes back to its default.',
+          problems: ['forbidden', 'not_found', 'conflict', 'precondition_failed'],
+        }),
+      },
+    )
+    .patch(
+      '/:task_id',
+      async ({ user, params, body, expected, tagged }) =>
+        tagged(await patchTask(db, user, params.task_id, body, expected)),
+      {
+        params: TaskPath,
+        body: TaskPatch,
+        response: { 200: Task },
+        detail: operation('patchTask', 'Change the fields given', {
+          description: 'For owners and editors. What is left out stays.',
+          problems: ['forbidden', 'not_found', 'conflict', 'precondition_failed'],
+        }),
+      },
+    )
+    .delete(
+      '/:task_id',
+      async ({ user, params, expected, set }) => {
+        await deleteTask(db, user, params.task_id, expected);
+        return noContent(set);
+      },
+      {
+        params: TaskPath,
+        response: { 204: Nothing },
+        detail: operation('deleteTask', 'Delete a task', {
+          description: 'For owners and editors.',
+          problems: ['forbidden', 'not_found', 'conflict', 'precondition_failed'],
+        }),
+      },
+    );

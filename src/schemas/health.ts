@@ -1,0 +1,4 @@
+import { Type } from '@sinclair/typebox';
+import { StrictObject } from './common.ts';
+
+export const Health = StrictObject('Health', { status: Type.Literal('ok') });

@@ -1,0 +1,63 @@
+import { type Static, Type } from '@sinclair/typebox';
+import { roles } from '../db/schema.ts';
+import {
+  Id,
+  Instant,
+  Nullable,
+  OneOf,
+  Page,
+  Parameters,
+  pageParameters,
+  StrictObject,
+  Text,
+} from './common.ts';
+
+const name = Text({ minLength: 1, maxLength: 120, visible: true, examples: ['Kitchen'] });
+const description = Nullable(Text({ maxLength: 20_000, examples: ['New tiles, new light'] }));
+
+export const Project = StrictObject('Project', {
+  id: Id('The project.'),
+  name,
+  description,
+  archived_at: Nullable(Instant('Since when the project is read-only; null while it is not.')),
+  role: OneOf(roles, {
+    description: "The reader's own role.",
+    examples: ['owner'],
+  }),
+  created_at: Instant('When the project was made.'),
+  updated_at: Instant('When it last changed.'),
+  version: Type.Integer({
+    minimum: 1,
+    description: 'Grows by one with each change.',
+    examples: [1],
+  }),
+});
+export type Project = Static<typeof Project>;
+
+export const ProjectPage = Page('ProjectPage', Project);
+export type ProjectPage = Static<typeof ProjectPage>;
+
+export const ProjectCreate = StrictObject('ProjectCreate', {
+  name,
+  description: Type.Optional(description),
+});
+export type ProjectCreate = Static<typeof ProjectCreate>;
+
+export const ProjectPatch = StrictObject(
+  'ProjectPatch',
+  {
+    name: Type.Optional(name),
+    description: Type.Optional(description),
+    archived: Type.Optional(
+      Type.Boolean({
+        description: 'An archived project is read-only until it is unarchived.',
+        examples: [false],
+      }),
+    ),
+  },
+  'A merge patch (RFC 7396): what is left out stays, null clears.',
+);
+export type ProjectPatch = Static<typeof ProjectPatch>;
+
+export const ProjectPath = Parameters({ project_id: Id('The project.') });
+export const ProjectListQuery = Parameters(pageParameters);

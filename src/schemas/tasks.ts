@@ -1,0 +1,91 @@
+import { type Static, Type } from '@sinclair/typebox';
+import { task_statuses } from '../db/schema.ts';
+import {
+  Id,
+  Instant,
+  InstantInput,
+  Nullable,
+  OneOf,
+  Page,
+  Parameters,
+  pageParameters,
+  StrictObject,
+  Text,
+} from './common.ts';
+
+const title = Text({ minLength: 1, maxLength: 500, visible: true, examples: ['Choose the tiles'] });
+const description = Nullable(Text({ maxLength: 20_000, examples: ['Slate or terracotta?'] }));
+const status = OneOf(task_statuses, {
+  description: 'Entering `done` sets `completed_at`, leaving it clears it.',
+  examples: ['todo'],
+});
+const priority = Type.Integer({
+  minimum: 0,
+  maximum: 4,
+  description: 'From 0 (none) to 4 (urgent).',
+  examples: [2],
+});
+const due_at = Nullable(InstantInput());
+const assignee_id = Nullable(Id('A member of the project.'));
+const labels = Type.Array(
+  Text({
+    minLength: 1,
+    maxLength: 50,
+    visible: true,
+    pattern: '^[^,]*$',
+    expected: 'without commas',
+  }),
+  { maxItems: 20, uniqueItems: true, examples: [['shopping']] },
+);
+
+export const Task = StrictObject('Task', {
+  id: Id('The task.'),
+  project_id: Id('The project it belongs to.'),
+  title,
+  description,
+  status,
+  priority,
+  due_at: Nullable(Instant('When it is due.')),
+  assignee_id,
+  labels,
+  completed_at: Nullable(Instant('When it became done; null while it is not.')),
+  created_at: Instant('When the task was made.'),
+  updated_at: Instant('When it last changed.'),
+  created_by: Nullable(Id('Who made it; null once the account is deleted.')),
+  version: Type.Integer({
+    minimum: 1,
+    description: 'Grows by one with each change.',
+    examples: [1],
+  }),
+});
+export type Task = Static<typeof Task>;
+
+export const TaskPage = Page('TaskPage', Task);
+export type TaskPage = Static<typeof TaskPage>;
+
+/** What a client may write. Creating and replacing take the same fields with the same defaults. */
+const optional = {
+  description: Type.Optional(description),
+  status: Type.Optional(status),
+  priority: Type.Optional(priority),
+  due_at: Type.Optional(due_at),
+  assignee_id: Type.Optional(assignee_id),
+  labels: Type.Optional(labels),
+};
+
+export const TaskWrite = StrictObject(
+  'TaskWrite',
+  { title, ...optional },
+  'What is left out gets its default: no description, `todo`, priority 0, no due date, no assignee, no labels.',
+);
+export type TaskWrite = Static<typeof TaskWrite>;
+
+export const TaskPatch = StrictObject(
+  'TaskPatch',
+  { title: Type.Optional(title), ...optional },
+  'A merge patch (RFC 7396): what is left out stays, null clears.',
+);
+export type TaskPatch = Static<typeof TaskPatch>;
+
+export const TaskPath = Parameters({ task_id: Id('The task.') });
+export const TaskListQuery = Parameters(pageParameters);

@@ -1,0 +1,22 @@
+/** The entry on Bun: settings, serve, and the signals that end it. */
+import { exitWithReason } from './cannot-start.ts';
+import { serve } from './serve.ts';
+import { readSettings } from './settings.ts';
+
+try {
+  const server = await serve(readSettings(process.env));
+  console.log(`mantou listening on ${server.url}`);
+
+  let stopping = false;
+  const stop = async () => {
+    // Whoever asks twice does not want to wait.
+    if (stopping) process.exit(1);
+    stopping = true;
+    await server.stop();
+    process.exit(0);
+  };
+  process.on('SIGTERM', stop);
+  process.on('SIGINT', stop);
+} catch (error) {
+  exitWithReason(error);
+}
