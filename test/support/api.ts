@@ -1,0 +1,185 @@
+/** The API over real HTTP on a database of its own, and the people who use it. */
+import { afterAll, beforeAll } from 'bun:test';
+import { SQL } from 'bun';
+import type { Log } from '../../src/log.ts';
+import { type RunningServer, serve } from '../../src/serve.ts';
+import { readSettings, type Settings } from '../../src/settings.ts';
+import { createDatabase, dropDatabase } from './cluster.ts';
+import { matchDocument } from './document.ts';
+
+export const JWT_SECRET = 'a secret of thirty-two bytes or more, for tests';
+
+// biome-ignore lint/suspicious/noExplicitAny: tests look into JSON freely; its shape is held against the document.
+type Json = any;
+
+export interface Answer {
+  status: number;
+  headers: Headers;
+  body: Json;
+  text: string;
+}
+
+export interface LogLine {
+  level: string;
+  event: string;
+  fields: Record<string, unknown>;
+}
+
+interface RequestOptions {
+  headers?: Record<string, string>;
+  /** Sent as it is, instead of JSON. */
+  raw?: string | Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array>;
+  /** For answers that no operation documents. */
+  undocumented?: true;
+}
+
+/** Anybody: sends requests, and checks each answer against the OpenAPI document. */
+export class Client {
+  constructor(
+    readonly api: Api,
+    readonly token?: string,
+  ) {}
+
+  async request(
+    method: string,
+    path: string,
+    body?: unknown,
+    options: RequestOptions = {},
+  ): Promise<Answer> {
+    const headers = new Headers(options.headers);
+    if (this.token !== undefined && !headers.has('authorization'))
+      headers.set('authorization', `Bearer ${this.token}`);
+    if (body !== undefined && !headers.has('content-type'))
+      headers.set('content-type', 'application/json');
+    const response = await fetch(this.api.url + path, {
+      method,
+      headers,
+      redirect: 'manual',
+      body: options.raw ?? (body === undefined ? undefined : JSON.stringify(body)),
+    });
+    const text = await response.text();
+    const json = /json/.test(response.headers.get('content-type') ?? '');
+    const answer = {
+      status: response.status,
+      headers: response.headers,
+      body: json && text !== '' ? JSON.parse(text) : undefined,
+      text,
+    };
+    if (!options.undocumented) matchDocument(method, path, answer);
+    return answer;
+  }
+
+  get = (path: string, options?: RequestOptions) => this.request('GET', path, undefined, options);
+  post = (path: string, body?: unknown, options?: RequestOptions) =>
+    this.request('POST', path, body, options);
+  put = (path: string, body?: unknown, options?: RequestOptions) =>
+    this.request('PUT', path, body, options);
+  patch = (path: string, body?: unknown, options?: RequestOptions) =>
+    this.request('PATCH', path, body, options);
+  delete = (path: string, options?: RequestOptions) =>
+    this.request('DELETE', path, undefined, options);
+}
+
+/** Somebody with an account, logged in. */
+export class Persona extends Client {
+  constructor(
+    api: Api,
+    token: string,
+    readonly id: string,
+    readonly username: string,
+    readonly password: string,
+  ) {
+    super(api, token);
+  }
+
+  async createProject(name = 'Kitchen'): Promise<Json> {
+    return (await this.post('/projects/', { name })).body;
+  }
+
+  async createTask(project_id: string, fields: object = {}): Promise<Json> {
+    return (await this.post(`/tasks/projects/${project_id}`, { title: 'Tiles', ...fields })).body;
+  }
+}
+
+export class Api {
+  /** The clock of the server: real time and this much. */
+  clock_offset_ms = 0;
+  readonly log: LogLine[] = [];
+  readonly anonymous: Client;
+  readonly sql: SQL;
+  private people = 0;
+
+  private constructor(
+    readonly server: RunningServer,
+    readonly database_url: string,
+  ) {
+    this.sql = new SQL({ url: database_url, max: 2 });
+    this.anonymous = new Client(this);
+  }
+
+  get url(): string {
+    return this.server.url;
+  }
+
+  static async start(overrides: Partial<Settings> = {}): Promise<Api> {
+    const database_url = overrides.database_url ?? (await createDatabase());
+    const settings = { ...readSettings({ JWT_SECRET }), port: 0, database_url, ...overrides };
+    let api: Api | undefined;
+    const log: Log = (level, event, fields = {}) => api?.log.push({ level, event, fields });
+    const now = () => new Date(Date.now() + (api?.clock_offset_ms ?? 0));
+    api = new Api(await serve(settings, { log, now }), database_url);
+    return api;
+  }
+
+  async stop() {
+    await this.sql.close();
+    await this.server.stop();
+  }
+
+  /** Registers somebody and logs in. Names differ from call to call. */
+  async person(name = 'somebody'): Promise<Persona> {
+    this.people += 1;
+    const username = `${name}-${this.people}`;
+    const password = `the password of ${username}`;
+    const { body: user } = await this.anonymous.post('/users/register', {
+      username,
+      email: `${username}@example.org`,
+      password,
+    });
+    const { body: tokens } = await this.anonymous.post('/users/login', { username, password });
+    return new Persona(this, tokens.access_token, user.id, username, password);
+  }
+
+  /** Puts somebody into a project, past the API. */
+  async addMember(project_id: string, user: Persona, role: 'editor' | 'viewer') {
+    await this
+      .sql`insert into project_members (project_id, user_id, role) values (${project_id}, ${user.id}, ${role})`;
+  }
+
+  /** How many rows there are in the tables that a request could write. */
+  async countRows(): Promise<Record<string, number>> {
+    const [counts] = await this.sql`
+      select (select count(*)::int from users) as users, (select count(*)::int from projects) as projects,
+             (select count(*)::int from project_members) as members, (select count(*)::int from tasks) as tasks`;
+    return counts;
+  }
+}
+
+/** Starts the API before the tests of a file and takes it away after them. Read its fields inside tests only. */
+export function useApi(overrides: Partial<Settings> = {}): Api {
+  let api: Api | undefined;
+  beforeAll(async () => {
+    api = await Api.start(overrides);
+  });
+  afterAll(async () => {
+    await api?.stop();
+    if (api) await dropDatabase(api.database_url);
+  });
+  return new Proxy({} as Api, {
+    get: (_, name) => {
+      const value = Reflect.get(api as Api, name);
+      return typeof value === 'function' ? value.bind(api) : value;
+    },
+    set: (_, name, value) => Reflect.set(api as Api, name, value),
+  });
+}
