@@ -24,7 +24,7 @@ export function createApi(platform: Platform) {
   const tokens = accessTokens(platform);
   return new Elysia(config)
     .use(health(platform))
-    .use(problemCatalogue)
+    .use(problemCatalogue(platform))
     .use(users(platform, tokens))
     .use(projects(platform, tokens))
     .use(tasks(platform, tokens));

@@ -4,7 +4,7 @@
  */
 import { jwt } from '@elysiajs/jwt';
 import { Elysia } from 'elysia';
-import { v7 as uuidv7 } from 'uuid';
+import { validate as isUuid, v7 as uuidv7 } from 'uuid';
 import type { CurrentUser } from '../db/access.ts';
 import type { Platform } from '../platform.ts';
 import { Problem } from '../problem.ts';
@@ -69,13 +69,15 @@ function createAccessTokens({ settings, jwt_secret, now }: Platform): AccessToke
         (await current.verify(token, checks)) || (await previous?.verify(token, checks));
       if (!claims) throw new Problem('invalid_token');
 
-      const { sub, sid, username, aud, iat, nbf, exp } = claims as Record<string, unknown>;
+      const { sub, sid, username, jti, aud, iat, nbf, exp } = claims as Record<string, unknown>;
       const latest = nowSeconds() + CLOCK_LEEWAY_SECONDS;
-      const issued =
-        isSeconds(iat) && iat <= latest && (nbf === undefined || (isSeconds(nbf) && nbf <= latest));
-      if (!issued || !isSeconds(exp) || aud !== settings.jwt_audience)
+      const isPast = (time: unknown) => isSeconds(time) && time <= latest;
+      if (!isPast(iat) || !(nbf === undefined || isPast(nbf)) || !isSeconds(exp))
         throw new Problem('invalid_token');
-      if (!isText(sub) || !isText(sid) || !isText(username)) throw new Problem('invalid_token');
+      // jose is content with an audience among others.
+      if (aud !== settings.jwt_audience) throw new Problem('invalid_token');
+      if (!isId(sub) || !isId(sid) || !isText(username) || !isText(jti))
+        throw new Problem('invalid_token');
       if (exp <= nowSeconds()) throw new Problem('token_expired');
       return { id: sub, session_id: sid, username };
     },
@@ -95,5 +97,7 @@ function hasOurHeader(token: string): boolean {
   }
 }
 
-const isSeconds = (value: unknown): value is number => Number.isSafeInteger(value);
+const isSeconds = (value: unknown): value is number =>
+  Number.isSafeInteger(value) && Number(value) >= 0;
 const isText = (value: unknown): value is string => typeof value === 'string' && value !== '';
+const isId = (value: unknown): value is string => typeof value === 'string' && isUuid(value);

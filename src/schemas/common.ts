@@ -6,6 +6,7 @@
  * function gives the fault that a client reads, or undefined, so that a rule and its message stand together.
  */
 import { Kind, type Static, type TSchema, Type, TypeRegistry } from '@sinclair/typebox';
+import { validate as isUuid } from 'uuid';
 
 export interface Fault {
   code: string;
@@ -163,11 +164,9 @@ export const Instant = (description: string) =>
 
 // --- Ids, numbers in the query, null ---------------------------------------------------------------------------
 
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
-
 defineKind('Id', (_, value) => {
   if (typeof value !== 'string') return wrongType('a string');
-  return UUID.test(value) ? undefined : { code: 'invalid_id', message: 'must be a UUID' };
+  return isUuid(value) ? undefined : { code: 'invalid_id', message: 'must be a UUID' };
 });
 
 /** A UUID (RFC 9562) with hyphens. The server writes lower case and reads either. */
