@@ -2,10 +2,3 @@
 export class CannotStart extends Error {
   override readonly name = 'CannotStart';
 }
-
-/** Ends an entry or a command: one line without a stack and exit code 1; anything unexpected is thrown on. */
-export function exitWithReason(error: unknown): never {
-  if (!(error instanceof CannotStart)) throw error;
-  console.error(`mantou: ${error.message}`);
-  process.exit(1);
-}

@@ -1,5 +1,5 @@
 /** The entry on Bun: settings, serve, and the signals that end it. */
-import { exitWithReason } from './cannot-start.ts';
+import { exitWithReason } from './exit.ts';
 import { serve } from './serve.ts';
 import { readSettings } from './settings.ts';
 

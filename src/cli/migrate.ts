@@ -1,7 +1,8 @@
 /** `bun run migrate`: brings the database to this version's schema and exits, before replicas start. */
-import { exitWithReason } from '../cannot-start.ts';
+
 import { joinEmbeddedPostgres } from '../db/embedded.ts';
 import { migrate } from '../db/migrate.ts';
+import { exitWithReason } from '../exit.ts';
 import { readSettings } from '../settings.ts';
 
 try {

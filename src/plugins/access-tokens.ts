@@ -87,9 +87,8 @@ function createAccessTokens({ settings, jwt_secret, now }: Platform): AccessToke
 /** Only `alg` and `typ`: no `crit` to understand, no `jku` or `kid` to be led astray by (RFC 8725 §3.1, §3.10). */
 function hasOurHeader(token: string): boolean {
   try {
-    const header: unknown = JSON.parse(
-      Buffer.from(token.slice(0, token.indexOf('.')), 'base64url').toString(),
-    );
+    const encoded = token.slice(0, token.indexOf('.'));
+    const header: unknown = JSON.parse(atob(encoded.replaceAll('-', '+').replaceAll('_', '/')));
     const { alg, typ, ...others } = header as Record<string, unknown>;
     return alg === 'HS256' && typ === TYPE && Object.keys(others).length === 0;
   } catch {

@@ -94,7 +94,7 @@ async function readBytes(request: Request, body: ReadableStream<Uint8Array>, lim
     // The client went away in the middle, or sent broken chunks.
     throw error instanceof Problem ? error : new Problem('malformed_request');
   }
-  return Buffer.concat(chunks, length);
+  return new Uint8Array(await new Blob(chunks).arrayBuffer());
 }
 
 function decodeUtf8(bytes: Uint8Array, code: 'malformed_json' | 'malformed_request'): string {

@@ -1,0 +1,181 @@
+/** From the route table: who is let in, and that each status which the document declares can really happen. */
+import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
+import { Elysia } from 'elysia';
+import { createApi } from '../src/app.ts';
+import { Api, Client, type Persona, useApi } from './support/api.ts';
+import { createDatabase } from './support/cluster.ts';
+import { type Operation, operations } from './support/document.ts';
+import { openProxy } from './support/proxy.ts';
+
+const api = useApi({ body_limit_bytes: 4096 });
+
+const json = { 'content-type': 'application/json' };
+
+/** Bodies that pass validation. */
+const bodies: Record<string, () => unknown> = {
+  registerUser: () => ({
+    username: `n${crypto.randomUUID().slice(0, 8)}`,
+    email: `${crypto.randomUUID()}@example.org`,
+    password: 'correct horse',
+  }),
+  logIn: () => ({ username: 'nobody', password: 'correct horse' }),
+  createProject: () => ({ name: 'Kitchen' }),
+  patchProject: () => ({ name: 'Bath' }),
+  createTask: () => ({ title: 'Tiles' }),
+  replaceTask: () => ({ title: 'Tiles' }),
+  patchTask: () => ({ title: 'Tiles' }),
+};
+
+interface Ids {
+  project_id: string;
+  task_id: string;
+}
+
+const nowhere: Ids = { project_id: crypto.randomUUID(), task_id: crypto.randomUUID() };
+
+function send(
+  client: Client,
+  operation: Operation,
+  ids: Ids,
+  options: { headers?: Record<string, string>; query?: string; raw?: string } = {},
+) {
+  const path = operation.path
+    .replace('{project_id}', ids.project_id)
+    .replace('{task_id}', ids.task_id)
+    .replace('{code}', 'conflict');
+  const { query = '', ...rest } = options;
+  const body = options.raw === undefined ? bodies[operation.operationId]?.() : undefined;
+  return client.request(operation.method, path + query, body, rest);
+}
+
+async function somebodyWithWork() {
+  const owner = await api.person();
+  const project = await owner.createProject();
+  const task = await owner.createTask(project.id);
+  return { owner, ids: { project_id: project.id, task_id: task.id } };
+}
+
+const needsToken = operations.filter((operation) => !operation.public);
+
+test('the document has every route of the API, and no other', () => {
+  // Routes as Elysia has them: a route that the document hides would be a hole in the tests below.
+  const platform = { settings: {}, jwt_secret: 'x'.repeat(32) } as Parameters<typeof createApi>[0];
+  const routes = new Elysia()
+    .use(createApi(platform))
+    .routes.map(
+      ({ method, path }) => `${method} ${path.replace(/:(\w+)/g, '{$1}').replace(/\/$/, '')}`,
+    );
+  expect(routes.sort()).toEqual(operations.map(({ method, path }) => `${method} ${path}`).sort());
+});
+
+test('the public operations are these', () => {
+  expect(
+    operations.filter((operation) => operation.public).map(({ operationId }) => operationId),
+  ).toEqual(['isLive', 'isReady', 'explainProblem', 'registerUser', 'logIn']);
+});
+
+test.each(
+  needsToken.map((operation) => [`${operation.method} ${operation.path}`, operation] as const),
+)('%s answers 401 to a stranger', async (_, operation) => {
+  const { ids } = await somebodyWithWork();
+  const strangers: [Client, string][] = [
+    [api.anonymous, 'unauthenticated'],
+    [new Client(api, 'x.y.z'), 'invalid_token'],
+  ];
+  for (const place of [ids, nowhere])
+    for (const [stranger, code] of strangers) {
+      const { status, body } = await send(stranger, operation, place);
+      expect([status, body.code]).toEqual([401, code]);
+    }
+});
+
+/** For each status, a request that brings it about on an operation that declares it. */
+const recipes: Record<number, (operation: Operation) => Promise<{ status: number }>> = {
+  200: success,
+  201: success,
+  204: success,
+  304: async (operation) => {
+    const { owner, ids } = await somebodyWithWork();
+    return send(owner, operation, ids, { headers: { 'if-none-match': '"1"' } });
+  },
+  400: (operation) =>
+    send(operation.public ? api.anonymous : stranger, operation, nowhere, {
+      headers: { host: 'x/y' },
+    }),
+  401: (operation) => send(api.anonymous, operation, nowhere),
+  403: async (operation) => {
+    if (operation.operationId === 'registerUser') return send(closed.anonymous, operation, nowhere);
+    const { ids } = await somebodyWithWork();
+    await api.addMember(ids.project_id, viewer, 'viewer');
+    return send(viewer, operation, ids);
+  },
+  404: (operation) =>
+    operation.operationId === 'explainProblem'
+      ? api.anonymous.get('/problems/none')
+      : send(stranger, operation, nowhere),
+  409: async (operation) => {
+    if (operation.operationId === 'registerUser') {
+      const taken = {
+        username: viewer.username,
+        email: 'new@example.org',
+        password: 'correct horse',
+      };
+      return send(api.anonymous, operation, nowhere, { raw: JSON.stringify(taken), headers: json });
+    }
+    const { owner, ids } = await somebodyWithWork();
+    await owner.patch(`/projects/${ids.project_id}`, { archived: true });
+    return send(owner, operation, ids);
+  },
+  412: async (operation) => {
+    const { owner, ids } = await somebodyWithWork();
+    return send(owner, operation, ids, { headers: { 'if-match': '"9"' } });
+  },
+  413: (operation) => send(stranger, operation, nowhere, { raw: ' '.repeat(5000), headers: json }),
+  415: (operation) =>
+    send(stranger, operation, nowhere, { raw: 'x', headers: { 'content-type': 'text/plain' } }),
+  422: (operation) => send(stranger, operation, nowhere, { query: '?surprise=1' }),
+  500: (operation) => send(new Client(broken, stranger.token), operation, nowhere),
+  503: (operation) => send(new Client(unreachable, stranger.token), operation, nowhere),
+};
+
+async function success(operation: Operation) {
+  const { owner, ids } = await somebodyWithWork();
+  if (operation.operationId === 'logIn')
+    return api.anonymous.post('/users/login', {
+      username: owner.username,
+      password: owner.password,
+    });
+  return send(owner, operation, ids);
+}
+
+let stranger: Persona;
+let viewer: Persona;
+let closed: Api;
+/** Its tables are gone: every statement fails in a way that is nobody's fault but the server's. */
+let broken: Api;
+/** The way to its database is cut. */
+let unreachable: Api;
+
+beforeAll(async () => {
+  stranger = await api.person('stranger');
+  viewer = await api.person('viewer');
+  const proxy = await openProxy(await createDatabase());
+  closed = await Api.start({ registration: 'closed' });
+  broken = await Api.start();
+  unreachable = await Api.start({ database_url: proxy.url });
+  await broken.sql`drop table tasks, project_members, projects, users cascade`;
+  await broken.sql`drop schema drizzle cascade`;
+  await proxy.cut();
+});
+
+afterAll(async () => {
+  for (const one of [closed, broken, unreachable]) await one.stop();
+});
+
+describe.each(
+  operations.map((operation) => [`${operation.method} ${operation.path}`, operation] as const),
+)('%s', (_, operation) => {
+  test.each(operation.statuses)('can answer %d', async (status) => {
+    expect((await recipes[status]?.(operation))?.status).toBe(status);
+  });
+});
