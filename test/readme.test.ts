@@ -79,7 +79,7 @@ test('the table of settings names what .env names, with the same defaults', () =
   const settings = Object.fromEntries(
     [...env.matchAll(/^([A-Z_]+)=(.*)$/gm)].map(([, name, value]) => [name, value]),
   );
-  const rows = [...section('Settings').matchAll(/^\| (`[A-Z_]+`(?:, `[A-Z_]+`)*) \| (.*?) \|/gm)];
+  const rows = [...section('Settings').matchAll(/^\| (`[A-Z_]+`(?:, `[A-Z_]+`)*) +\|(.*?)\|/gm)];
   const listed = rows.flatMap(([, names = '', values = '']) => {
     const defaults = [...values.matchAll(/`([^`]*)`/g)].map(([, value]) => value);
     return names
