@@ -1,0 +1,120 @@
+/**
+ * `bun run bench:start`: how long from `bun start` to the first answer, on a new data folder and on one that is there,
+ * and how much memory the process holds after a load of requests. Prints medians; asserts nothing.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+const ROUNDS = 5;
+const REQUESTS = 20_000;
+const CONNECTIONS = 16;
+const READY_POLL_MS = 2;
+
+interface Started {
+  url: string;
+  milliseconds: number;
+  process: Bun.Subprocess;
+}
+
+/** Starts the server and waits for the first 200. */
+async function start(data_dir: string): Promise<Started> {
+  const begun = performance.now();
+  const process_ = Bun.spawn(['bun', 'start'], {
+    cwd: join(import.meta.dir, '..'),
+    env: { ...process.env, DATA_DIR: data_dir, PORT: '0', DATABASE_URL: '', LOG_LEVEL: 'silent' },
+    stdout: 'pipe',
+    stderr: 'inherit',
+  });
+  const reader = process_.stdout.getReader();
+  let printed = '';
+  while (!/listening on \S+\n/.test(printed)) {
+    const { value, done } = await reader.read();
+    if (done) throw new Error(`the server ended: ${printed}`);
+    printed += new TextDecoder().decode(value);
+  }
+  const url = /listening on (\S+)/.exec(printed)?.[1] ?? '';
+  while (!(await fetch(`${url}/health/ready`)).ok) await Bun.sleep(READY_POLL_MS);
+  return { url, milliseconds: performance.now() - begun, process: process_ };
+}
+
+async function stop({ process: child }: Started) {
+  child.kill('SIGTERM');
+  await child.exited;
+}
+
+const median = (values: number[]) =>
+  values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
+
+async function json(url: string, method: string, token: string | undefined, body?: object) {
+  const headers = {
+    'content-type': 'application/json',
+    ...(token && { authorization: `Bearer ${token}` }),
+  };
+  return (
+    await fetch(url, { method, headers, ...(body && { body: JSON.stringify(body) }) })
+  ).json() as Promise<Record<string, string>>;
+}
+
+/** Nine reads to one write, over the seed's routes. */
+async function load(url: string) {
+  const account = {
+    username: 'bench',
+    email: 'bench@example.org',
+    password: 'correct horse battery staple',
+  };
+  await json(`${url}/users/register`, 'POST', undefined, account);
+  const { access_token: token } = await json(`${url}/users/login`, 'POST', undefined, {
+    username: account.username,
+    password: account.password,
+  });
+  const project = await json(`${url}/projects`, 'POST', token, { name: 'Bench' });
+  const tasks = `${url}/tasks/projects/${project.id}`;
+  const worker = async () => {
+    for (let n = 0; n < REQUESTS / CONNECTIONS; n += 1)
+      if (n % 10 === 0) await json(tasks, 'POST', token, { title: `Task ${n}` });
+      else await json(n % 2 === 0 ? `${tasks}?limit=20` : `${url}/projects`, 'GET', token);
+  };
+  await Promise.all(Array.from({ length: CONNECTIONS }, worker));
+}
+
+/** Of the server itself, a child of `bun start`. In MiB. */
+async function residentMemory(pid: number): Promise<number> {
+  const children = (await Bun.file(`/proc/${pid}/task/${pid}/children`).text())
+    .trim()
+    .split(' ')
+    .filter(Boolean);
+  const status = await Bun.file(`/proc/${children[0] ?? pid}/status`).text();
+  return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024;
+}
+
+const folder = await mkdtemp(join(tmpdir(), 'mantou-bench-'));
+try {
+  const [first, later]: [number[], number[]] = [[], []];
+  let after_start = 0;
+  let after_load = 0;
+  for (let round = 0; round < ROUNDS; round += 1) {
+    const data_dir = join(folder, `${round}`);
+    const new_one = await start(data_dir);
+    first.push(new_one.milliseconds);
+    await stop(new_one);
+    const again = await start(data_dir);
+    later.push(again.milliseconds);
+    if (round === ROUNDS - 1) {
+      after_start = await residentMemory(again.process.pid);
+      await load(again.url);
+      after_load = await residentMemory(again.process.pid);
+    }
+    await stop(again);
+  }
+  console.log(
+    `first run ever, to the first 200:  ${median(first).toFixed(0)} ms (median of ${ROUNDS})`,
+  );
+  console.log(
+    `later runs, to the first 200:      ${median(later).toFixed(0)} ms (median of ${ROUNDS})`,
+  );
+  console.log(`memory after the start:            ${after_start.toFixed(0)} MiB`);
+  console.log(`memory after ${REQUESTS} requests:       ${after_load.toFixed(0)} MiB`);
+} finally {
+  await rm(folder, { recursive: true, force: true });
+}
