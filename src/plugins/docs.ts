@@ -12,6 +12,11 @@ const PAGE = `<!doctype html>
     <title>mantou</title>
     <link rel="icon" type="image/png" href="/swagger/favicon-32x32.png">
     <link rel="stylesheet" href="/swagger/swagger-ui.css">
+    <style>
+      body { margin: 0; background: #fafafa; }
+      /* Words about scopes; a log-in has none. */
+      .swagger-ui .scope-def { display: none; }
+    </style>
   </head>
   <body>
     <div id="swagger-ui"></div>
@@ -21,14 +26,24 @@ const PAGE = `<!doctype html>
 </html>
 `;
 
+/**
+ * Each way to authorize asks for the focus, and the last one gets it: the dialog would open scrolled past the user
+ * name. Its field is the only one that is not an `Input`, so without theirs it has the focus.
+ */
 const START = `SwaggerUIBundle({
   url: '/swagger/json',
   dom_id: '#swagger-ui',
   deepLinking: true,
   displayRequestDuration: true,
   persistAuthorization: false,
-  tryItOutEnabled: true,
   validatorUrl: null,
+  plugins: [
+    ({ React }) => ({
+      wrapComponents: {
+        Input: (Input) => (props) => React.createElement(Input, { ...props, autoFocus: false }),
+      },
+    }),
+  ],
 });
 `;
 
