@@ -60,6 +60,23 @@ test('every code of the catalogue is listed, and explained at its path', async (
     expect((await api.anonymous.get(`/problems/${unknown}`)).status).toBe(404);
 });
 
+test('every example of a body is one that works', async () => {
+  const ada = await api.person();
+  const project = await ada.createProject();
+  const task = await ada.createTask(project.id);
+  const withBody = operations.filter(({ requestBody }) => requestBody);
+  expect(withBody.length).toBeGreaterThan(6);
+  for (const { method, path, requestBody } of withBody) {
+    const place = path.replace('{project_id}', project.id).replace('{task_id}', task.id);
+    const { status } = await ada.request(
+      method,
+      place,
+      requestBody?.content['application/json']?.example,
+    );
+    expect([path, status < 300]).toEqual([path, true]);
+  }
+});
+
 describe('the docs in the browser', () => {
   test('come from this server alone', async () => {
     const page = await api.anonymous.get('/swagger');

@@ -1,50 +1,93 @@
 /**
- * The OpenAPI document. `@elysiajs/swagger` draws it from the routes, as 3.0.3 and not quite valid; `correct` makes it
- * a valid 3.1.0: the bodies and answers come from the routes' own schemas, by reference, and each operation lists
- * every problem it can give. Swapping the generator changes this file alone.
+ * The OpenAPI document. `@elysiajs/swagger` draws it from the routes, as 3.0.3 and not quite valid; here it becomes a
+ * valid 3.1.0: bodies and answers come from the routes' own schemas, by reference, and each operation lists the
+ * headers it takes and gives and every problem it can answer. Swapping the generator changes this file alone.
  */
 import { swagger } from '@elysiajs/swagger';
 import type { TSchema } from '@sinclair/typebox';
-import { type AnyElysia, type DocumentDecoration, Elysia } from 'elysia';
+import { type AnyElysia, Elysia } from 'elysia';
 import { version } from '../../package.json';
 import { catalogue, type ProblemCode } from '../problem.ts';
 import { ProblemDocument } from '../schemas/problems.ts';
+import type { OperationNotes } from './operation.ts';
 import { JSON_TYPE, MERGE_PATCH_TYPE } from './strict-input.ts';
 
 type Json = Record<string, unknown>;
 
-interface Operation extends Json {
-  responses: Record<string, Json>;
-  parameters?: Json[];
-  requestBody?: Json;
-}
-
 export interface OpenApiDocument extends Json {
-  openapi: string;
-  paths: Record<string, Record<string, Operation>>;
+  paths: Record<string, Record<string, Json>>;
 }
 
-interface OperationNotes {
-  description?: string;
-  /** Needs no Bearer token. */
-  public?: true;
-  /** The problems of its own; those that follow from its shape are added. */
-  problems?: ProblemCode[];
-  /** Media types of the body other than JSON. */
-  also_accepts?: string[];
+/** What a route says of itself, as Elysia keeps it. */
+interface Hooks {
+  body?: TSchema;
+  response?: Record<string, TSchema>;
 }
 
-/** How a route describes itself: a unique id, a line, and what its schemas cannot say. */
-export function operation(
-  operationId: string,
-  summary: string,
-  notes: OperationNotes = {},
-): DocumentDecoration {
-  const { description, ...rest } = notes;
-  return { operationId, summary, description, 'x-notes': rest } as DocumentDecoration;
+/** Draws the document of an API. */
+export async function buildDocument(api: AnyElysia): Promise<OpenApiDocument> {
+  const generator = new Elysia().use(api).use(swagger());
+  const answer = await generator.handle(new Request('http://localhost/swagger/json'));
+  const drawn = (await answer.json()) as OpenApiDocument;
+
+  const schemas: Json = {};
+  const paths: OpenApiDocument['paths'] = {};
+  for (const { method, path, hooks } of api.routes) {
+    const verb = method.toLowerCase();
+    const template = path.replace(/:(\w+)/g, '{$1}');
+    const operation = drawn.paths[template]?.[verb];
+    if (!operation) continue;
+    // Either form of a path is served; one is documented.
+    const name = template.replace(/\/$/, '');
+    paths[name] = { ...paths[name], [verb]: correct(operation, verb, hooks, schemas) };
+  }
+  const components = { ...securitySchemes, headers: headerComponents, schemas: sorted(schemas) };
+  return { openapi: '3.1.0', ...introduction, paths, components };
 }
 
-const documentation = {
+/** Puts an operation right. Named schemas that it meets are added to `schemas`. */
+function correct(drawn: Json, verb: string, { body, response = {} }: Hooks, schemas: Json): Json {
+  const { 'x-notes': kept, parameters: drawn_parameters, requestBody, responses, ...rest } = drawn;
+  const notes = kept as OperationNotes;
+  const codes = problemsOf(notes, body !== undefined);
+  const content = (schema: TSchema, media_types: string[]) => {
+    const media = { schema: reference(schema, schemas), example: exampleOf(schema) };
+    return Object.fromEntries(media_types.map((type) => [type, media]));
+  };
+
+  const parameters = [
+    ...((drawn_parameters as Json[] | undefined) ?? []).map(parameter),
+    ...(codes.includes('precondition_failed') ? [conditions.ifMatch] : []),
+    ...('304' in response ? [conditions.ifNoneMatch] : []),
+  ];
+  const answers = Object.entries(response).map(([status, schema]) => {
+    const empty = schema.type === 'undefined';
+    return [
+      status,
+      {
+        description: statusWords[status],
+        headers: headersOf(status, schema),
+        ...(!empty && { content: content(schema, [JSON_TYPE]) }),
+      },
+    ];
+  });
+  const accepted = [
+    JSON_TYPE,
+    ...(verb === 'patch' ? [MERGE_PATCH_TYPE] : []),
+    ...(notes.also_accepts ?? []),
+  ];
+  return {
+    ...rest,
+    security: notes.public ? [] : [{ password: [] }, { bearer: [] }],
+    parameters,
+    ...(body && { requestBody: { required: true, content: content(body, accepted) } }),
+    responses: { ...Object.fromEntries(answers), ...problemAnswers(codes, schemas) },
+  };
+}
+
+// --- What is the same for all ----------------------------------------------------------------------------------
+
+const introduction = {
   info: {
     title: 'mantou',
     version,
@@ -62,183 +105,149 @@ const documentation = {
     { name: 'Tasks', description: 'What is to be done' },
     { name: 'Service', description: 'Health, and what the problems mean' },
   ],
-  components: {
-    securitySchemes: {
-      password: {
-        type: 'oauth2',
-        description:
-          'Log in with a user name (or email) and a password. Leave the client fields empty.',
-        flows: { password: { tokenUrl: '/users/login', scopes: {} } },
-      },
-      bearer: {
-        type: 'http',
-        scheme: 'bearer',
-        bearerFormat: 'JWT',
-        description: 'An access token from `POST /users/login`.',
-      },
+};
+
+const securitySchemes = {
+  securitySchemes: {
+    password: {
+      type: 'oauth2',
+      description:
+        'Log in with a user name (or email) and a password. Leave the client fields empty.',
+      flows: { password: { tokenUrl: '/users/login', scopes: {} } },
+    },
+    bearer: {
+      type: 'http',
+      scheme: 'bearer',
+      bearerFormat: 'JWT',
+      description: 'An access token from `POST /users/login`.',
     },
   },
 };
 
-/** Draws the document of an API. */
-export async function buildDocument(api: AnyElysia): Promise<OpenApiDocument> {
-  const generator = new Elysia().use(api).use(swagger());
-  const answer = await generator.handle(new Request('http://localhost/swagger/json'));
-  return correct((await answer.json()) as OpenApiDocument, api);
-}
-
-function correct(generated: OpenApiDocument, api: AnyElysia): OpenApiDocument {
-  const schemas: Record<string, unknown> = {};
-  const paths: OpenApiDocument['paths'] = {};
-  for (const { method, path, hooks } of api.routes) {
-    const verb = method.toLowerCase();
-    const drawn_path = path.replace(/:(\w+)/g, '{$1}');
-    const drawn = generated.paths[drawn_path]?.[verb];
-    if (!drawn) continue;
-    const {
-      'x-notes': notes,
-      parameters = [],
-      requestBody: _,
-      responses: __,
-      ...described
-    } = drawn;
-    // Either form of a path is served; one is documented.
-    const name = drawn_path.replace(/\/$/, '');
-    paths[name] = {
-      ...paths[name],
-      [verb]: describe(described, parameters, hooks, notes as OperationNotes, verb, schemas),
-    };
-  }
-  return {
-    openapi: '3.1.0',
-    ...documentation,
-    paths,
-    components: { ...documentation.components, schemas: sorted(schemas) },
-  };
-}
-
-interface RouteHooks {
-  body?: TSchema;
-  response?: Record<string, TSchema>;
-}
-
-function describe(
-  described: Json,
-  parameters: Json[],
-  { body, response = {} }: RouteHooks,
-  notes: OperationNotes,
-  verb: string,
-  schemas: Record<string, unknown>,
-): Operation {
-  const reference = (schema: TSchema) => hoist(JSON.parse(JSON.stringify(schema)), schemas);
-  const media_types = [
-    JSON_TYPE,
-    ...(verb === 'patch' ? [MERGE_PATCH_TYPE] : []),
-    ...(notes.also_accepts ?? []),
-  ];
-  const content = (schema: TSchema, types: string[]) => {
-    const value = { schema: reference(schema), example: exampleOf(schema) };
-    return Object.fromEntries(types.map((type) => [type, value]));
-  };
-  const answers = Object.entries(response).map(([status, schema]) => [
-    status,
-    schema.type === 'undefined'
-      ? { description: STATUS_WORDS[status] }
-      : { description: STATUS_WORDS[status], content: content(schema, [JSON_TYPE]) },
-  ]);
-  const requestBody = body && { required: true, content: content(body, media_types) };
-  return {
-    ...described,
-    security: notes.public ? [] : [{ password: [] }, { bearer: [] }],
-    parameters: parameters.map(parameter),
-    ...(requestBody && { requestBody }),
-    responses: {
-      ...Object.fromEntries(answers),
-      ...problemAnswers(problemsOf(notes, body !== undefined), reference),
-    },
-  };
-}
-
-const STATUS_WORDS: Record<string, string> = {
+const statusWords: Record<string, string> = {
   200: 'Done.',
-  201: 'Made. `Location` says where it is.',
+  201: 'Made.',
   204: 'Done; there is nothing to say.',
-  304: 'The client has the current version: its `If-None-Match` names it.',
+  304: 'You have the current version: your `If-None-Match` names it.',
 };
 
-/** A parameter with a default need not be sent. */
+// --- Parameters and headers ------------------------------------------------------------------------------------
+
+/** A parameter with a default need not be sent. An id gets no example: none would exist here. */
 function parameter({ description, examples, schema, ...rest }: Json): Json {
-  const { default: fallback } = schema as { default?: unknown };
+  const { default: fallback, format } = schema as Json;
   const [example] = (examples as unknown[] | undefined) ?? [];
   return {
     ...rest,
     description,
     required: rest.in === 'path' || (rest.required === true && fallback === undefined),
-    ...(example !== undefined && { example }),
+    ...(example !== undefined && format !== 'uuid' && { example }),
     schema,
   };
 }
 
-/** What follows from the shape of an operation, beside its own problems. */
+const conditions = {
+  ifMatch: {
+    name: 'If-Match',
+    in: 'header',
+    required: false,
+    description: 'Write only on this version: the `ETag` that was read.',
+    schema: { type: 'string' },
+  },
+  ifNoneMatch: {
+    name: 'If-None-Match',
+    in: 'header',
+    required: false,
+    description: 'Send nothing if this is still the version: the `ETag` that was read.',
+    schema: { type: 'string' },
+  },
+};
+
+const headerComponents = Object.fromEntries(
+  Object.entries({
+    'X-Request-Id': 'Names this request in the log: the id that was sent, or a new one.',
+    ETag: 'The version, in quotes, for `If-Match` and `If-None-Match`.',
+    Location: 'The path of what was made.',
+    'WWW-Authenticate': 'How to authenticate (RFC 6750 §3).',
+    'Retry-After': 'Seconds to wait before the next try.',
+  }).map(([name, description]) => [name, { description, schema: { type: 'string' } }]),
+);
+
+const headerReferences = (names: string[]) =>
+  Object.fromEntries(names.map((name) => [name, { $ref: `#/components/headers/${name}` }]));
+
+function headersOf(status: string, schema: TSchema): Json {
+  const versioned = status === '304' || schema.properties?.version !== undefined;
+  return headerReferences([
+    'X-Request-Id',
+    ...(versioned ? ['ETag'] : []),
+    ...(versioned && status === '201' ? ['Location'] : []),
+  ]);
+}
+
+// --- Problems --------------------------------------------------------------------------------------------------
+
+/** The problems that follow from the shape of an operation, and its own. */
 function problemsOf(notes: OperationNotes, has_body: boolean): ProblemCode[] {
+  const of_body = ['malformed_json', 'payload_too_large', 'unsupported_media_type'] as const;
+  const of_users = ['unauthenticated', 'invalid_token', 'token_expired'] as const;
+  const of_database = ['internal', 'database_unavailable'] as const;
   return [
     'malformed_request',
-    ...(has_body
-      ? (['malformed_json', 'payload_too_large', 'unsupported_media_type'] as const)
-      : []),
-    ...(notes.public
-      ? []
-      : ([
-          'unauthenticated',
-          'invalid_token',
-          'token_expired',
-          'internal',
-          'database_unavailable',
-        ] as const)),
+    ...(has_body ? of_body : []),
+    ...(notes.public ? [] : [...of_users, ...of_database]),
     ...(notes.problems ?? []),
     'validation_failed',
   ];
 }
 
-function problemAnswers(
-  codes: ProblemCode[],
-  reference: (schema: TSchema) => unknown,
-): Record<string, Json> {
-  const answers: Record<string, Json> = {};
-  for (const status of new Set(codes.map((code) => catalogue[code].status))) {
-    const here = [...new Set(codes.filter((code) => catalogue[code].status === status))];
-    answers[status] = {
+function problemAnswers(codes: ProblemCode[], schemas: Json): Json {
+  const by_status = Object.groupBy(new Set(codes), (code) => catalogue[code].status);
+  const answers = Object.entries(by_status).map(([status, here = []]) => {
+    const examples = here.map((code) => [code, { value: exampleProblem(code) }]);
+    const answer = {
       description: here.map((code) => `\`${code}\`: ${catalogue[code].title}.`).join(' '),
+      headers: headerReferences([
+        'X-Request-Id',
+        ...(status === '401' ? ['WWW-Authenticate'] : []),
+        ...(status === '429' || status === '503' ? ['Retry-After'] : []),
+      ]),
       content: {
         'application/problem+json': {
-          schema: reference(ProblemDocument),
-          examples: Object.fromEntries(here.map((code) => [code, { value: exampleProblem(code) }])),
+          schema: reference(ProblemDocument, schemas),
+          examples: Object.fromEntries(examples),
         },
       },
     };
-  }
-  return answers;
+    return [status, answer];
+  });
+  return Object.fromEntries(answers);
 }
 
-function exampleProblem(code: ProblemCode) {
+function exampleProblem(code: ProblemCode): Json {
   const { status, title } = catalogue[code];
-  const errors = [
-    {
-      location: 'query.limit',
-      code: 'out_of_range',
-      message: 'must be a whole number from 1 to 200',
-    },
-  ];
+  const invalid = {
+    detail: '1 field needs attention',
+    errors: [
+      {
+        location: 'query.surprise',
+        code: 'unknown_field',
+        message: 'is not a field of this request',
+      },
+    ],
+  };
   return {
     type: `/problems/${code}`,
     title,
     status,
     code,
-    detail: code === 'validation_failed' ? '1 field needs attention' : title,
+    detail: title,
     request_id: '019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23',
-    ...(code === 'validation_failed' && { errors }),
+    ...(code === 'validation_failed' && invalid),
   };
 }
+
+// --- Schemas ---------------------------------------------------------------------------------------------------
 
 /** An example of a schema, put together from the examples of its parts. */
 function exampleOf(schema: TSchema): unknown {
@@ -251,8 +260,12 @@ function exampleOf(schema: TSchema): unknown {
   return Object.fromEntries(properties.map(([name, inner]) => [name, exampleOf(inner)]));
 }
 
-/** Moves every schema that has a name to the components and leaves a reference in its place. */
-function hoist(schema: unknown, schemas: Record<string, unknown>): unknown {
+/** The schema as JSON, without TypeBox's symbols, and with a reference in place of each that has a name. */
+function reference(schema: TSchema, schemas: Json): unknown {
+  return hoist(JSON.parse(JSON.stringify(schema)), schemas);
+}
+
+function hoist(schema: unknown, schemas: Json): unknown {
   if (Array.isArray(schema)) return schema.map((inner) => hoist(inner, schemas));
   if (typeof schema !== 'object' || schema === null) return schema;
   const { $id, ...rest } = schema as Json;
@@ -264,5 +277,5 @@ function hoist(schema: unknown, schemas: Record<string, unknown>): unknown {
   return { $ref: `#/components/schemas/${$id}` };
 }
 
-const sorted = (record: Record<string, unknown>) =>
+const sorted = (record: Json) =>
   Object.fromEntries(Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1)));

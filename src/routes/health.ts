@@ -1,7 +1,7 @@
 import { Elysia } from 'elysia';
 import { checkReadiness } from '../handlers/health.ts';
 import type { Platform } from '../platform.ts';
-import { operation } from '../plugins/openapi.ts';
+import { operation } from '../plugins/operation.ts';
 import { strictInput } from '../plugins/strict-input.ts';
 import { Health } from '../schemas/health.ts';
 

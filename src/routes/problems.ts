@@ -1,6 +1,6 @@
 import { Elysia } from 'elysia';
 import type { Platform } from '../platform.ts';
-import { operation } from '../plugins/openapi.ts';
+import { operation } from '../plugins/operation.ts';
 import { strictInput } from '../plugins/strict-input.ts';
 import { catalogue } from '../problem.ts';
 import { ProblemExplanation, ProblemPath } from '../schemas/problems.ts';

@@ -11,7 +11,7 @@ import type { AccessTokensPlugin } from '../plugins/access-tokens.ts';
 import { noContent } from '../plugins/conventions.ts';
 import { currentUser } from '../plugins/current-user.ts';
 import { etag } from '../plugins/etag.ts';
-import { operation } from '../plugins/openapi.ts';
+import { operation } from '../plugins/operation.ts';
 import { strictInput } from '../plugins/strict-input.ts';
 import { Nothing } from '../schemas/common.ts';
 import {

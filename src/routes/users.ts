@@ -3,7 +3,7 @@ import { logIn, readProfile, registerUser } from '../handlers/users.ts';
 import type { Platform } from '../platform.ts';
 import type { AccessTokensPlugin } from '../plugins/access-tokens.ts';
 import { currentUser } from '../plugins/current-user.ts';
-import { operation } from '../plugins/openapi.ts';
+import { operation } from '../plugins/operation.ts';
 import { FORM_TYPE, JSON_TYPE, strictInput } from '../plugins/strict-input.ts';
 import { Login, Registration, Tokens, User } from '../schemas/users.ts';
 

@@ -143,13 +143,13 @@ defineKind('Instant', (_, value) => {
 });
 
 /** An RFC 3339 instant as clients may send it, to the millisecond, with any offset. */
-export const InstantInput = (annotations: Annotations = {}) =>
+export const InstantInput = (description: string) =>
   Type.Unsafe<string>({
     [Kind]: 'Instant',
     type: 'string',
     format: 'date-time',
+    description,
     examples: ['2026-12-24T18:00:00+01:00'],
-    ...annotations,
   });
 
 /** An instant as the server writes it: UTC with milliseconds. */
@@ -209,8 +209,11 @@ export const OneOf = <const T extends readonly string[]>(
   annotations: Annotations = {},
 ) => Type.Unsafe<T[number]>({ [Kind]: 'OneOf', type: 'string', enum: values, ...annotations });
 
-/** A value or null. */
-export const Nullable = <T extends TSchema>(schema: T) => Type.Union([schema, Type.Null()]);
+/** A value or null. What describes the value describes the pair, where readers of the document look. */
+export const Nullable = <T extends TSchema>(schema: T, annotations: Annotations = {}) => {
+  const { description, examples, ...value } = schema;
+  return Type.Union([value as T, Type.Null()], { description, examples, ...annotations });
+};
 
 // --- Objects ---------------------------------------------------------------------------------------------------
 

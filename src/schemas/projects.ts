@@ -19,7 +19,9 @@ export const Project = StrictObject('Project', {
   id: Id('The project.'),
   name,
   description,
-  archived_at: Nullable(Instant('Since when the project is read-only; null while it is not.')),
+  archived_at: Nullable(Instant('Since when the project is read-only; null while it is not.'), {
+    examples: [null],
+  }),
   role: OneOf(roles, {
     description: "The reader's own role.",
     examples: ['owner'],

@@ -25,8 +25,8 @@ const priority = Type.Integer({
   description: 'From 0 (none) to 4 (urgent).',
   examples: [2],
 });
-const due_at = Nullable(InstantInput());
-const assignee_id = Nullable(Id('A member of the project.'));
+const due_at = Nullable(InstantInput('When it is due, with any offset.'));
+const assignee_id = Nullable(Id('A member of the project.'), { examples: [null] });
 const labels = Type.Array(
   Text({
     minLength: 1,
@@ -48,7 +48,9 @@ export const Task = StrictObject('Task', {
   due_at: Nullable(Instant('When it is due.')),
   assignee_id,
   labels,
-  completed_at: Nullable(Instant('When it became done; null while it is not.')),
+  completed_at: Nullable(Instant('When it became done; null while it is not.'), {
+    examples: [null],
+  }),
   created_at: Instant('When the task was made.'),
   updated_at: Instant('When it last changed.'),
   created_by: Nullable(Id('Who made it; null once the account is deleted.')),

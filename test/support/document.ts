@@ -12,7 +12,7 @@ export interface Operation {
   public: boolean;
   statuses: number[];
   responses: Record<string, { content?: Record<string, { schema: object }> }>;
-  requestBody?: { content: Record<string, { schema: { $ref: string } }> };
+  requestBody?: { content: Record<string, { schema: { $ref: string }; example: unknown }> };
   parameters: { name: string; in: string; required: boolean }[];
 }
 

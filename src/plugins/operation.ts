@@ -1,0 +1,21 @@
+/** How a route describes itself to the OpenAPI document, beyond what its schemas say. */
+import type { DocumentDecoration } from 'elysia';
+import type { ProblemCode } from '../problem.ts';
+
+export interface OperationNotes {
+  /** Needs no Bearer token. */
+  public?: true;
+  /** The problems of its own; those that follow from its shape are added. */
+  problems?: ProblemCode[];
+  /** Media types of the body other than JSON. */
+  also_accepts?: string[];
+}
+
+/** A unique id, a line for the list of operations, and notes. */
+export function operation(
+  operationId: string,
+  summary: string,
+  { description, ...notes }: OperationNotes & { description?: string } = {},
+): DocumentDecoration {
+  return { operationId, summary, description, 'x-notes': notes } as DocumentDecoration;
+}
