@@ -6,7 +6,7 @@ import { CannotStart } from './cannot-start.ts';
 /** Makes the folder, for its owner alone. @returns its absolute path. @throws {CannotStart} if it cannot be written. */
 export async function makeDataFolder(data_dir: string): Promise<string> {
   const folder = resolve(data_dir);
-  const probe = join(folder, `.probe-${process.pid}`);
+  const probe = join(folder, `.probe-${crypto.randomUUID()}`);
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     await writeFile(probe, '');
@@ -17,13 +17,16 @@ export async function makeDataFolder(data_dir: string): Promise<string> {
   }
 }
 
+/** 256 bits in base64url. */
+const SECRET_LENGTH = 43;
+
 /**
  * Reads a secret that is kept in a file of mode 0600 in the data folder, and makes it on the first call: 256 random
  * bits in base64url. Processes that race agree on the first one's.
  */
 export async function keepSecret(data_dir: string, name: string): Promise<string> {
   const file = join(await makeDataFolder(data_dir), name);
-  const draft = `${file}.${process.pid}`;
+  const draft = `${file}.${crypto.randomUUID()}`;
   try {
     const fresh = Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString('base64url');
     await writeFile(draft, fresh, { mode: 0o600, flush: true });
@@ -34,7 +37,13 @@ export async function keepSecret(data_dir: string, name: string): Promise<string
   } finally {
     await rm(draft, { force: true });
   }
-  return (await readFile(file, 'utf8')).trim();
+  const secret = (await readFile(file, 'utf8')).trim();
+  // An empty file would be the key that everybody knows.
+  if (secret.length < SECRET_LENGTH)
+    throw new CannotStart(
+      `${file} holds no secret: restore it from a backup, or delete it to have a new one made`,
+    );
+  return secret;
 }
 
 export function cannotWrite(path: string, error: unknown): CannotStart {

@@ -5,18 +5,17 @@ import { readSettings } from './settings.ts';
 
 try {
   const server = await serve(readSettings(process.env));
-  console.log(`mantou listening on ${server.url}`);
-
   let stopping = false;
   const stop = async () => {
     // Whoever asks twice does not want to wait.
     if (stopping) process.exit(1);
     stopping = true;
-    await server.stop();
+    await server.stop().catch(exitWithReason);
     process.exit(0);
   };
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
+  console.log(`mantou listening on ${server.url}`);
 } catch (error) {
   exitWithReason(error);
 }

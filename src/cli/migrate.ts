@@ -10,8 +10,11 @@ try {
   const postgres = settings.database_url
     ? undefined
     : await joinEmbeddedPostgres(settings.data_dir);
-  await migrate(settings.database_url ?? postgres?.url ?? '');
-  await postgres?.leave();
+  try {
+    await migrate(settings.database_url ?? postgres?.url ?? '');
+  } finally {
+    await postgres?.leave();
+  }
   console.log('The database is migrated');
 } catch (error) {
   exitWithReason(error);

@@ -8,22 +8,13 @@
  * `presence` is held, shared, as long as a process uses the server. Who leaves and finds `presence` free stops it.
  */
 import { Database as SQLite } from 'bun:sqlite';
-import {
-  chmod,
-  chown,
-  mkdir,
-  readdir,
-  readFile,
-  readlink,
-  realpath,
-  rename,
-  rm,
-} from 'node:fs/promises';
+import { chmod, chown, mkdir, readdir, readFile, realpath, rename, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { SQL } from 'bun';
 import { CannotStart } from '../cannot-start.ts';
 import { cannotWrite, keepSecret, makeDataFolder } from '../data-folder.ts';
+import { findFailure } from './failure.ts';
 
 export interface EmbeddedPostgres {
   readonly url: string;
@@ -54,8 +45,18 @@ export async function joinEmbeddedPostgres(data_dir: string): Promise<EmbeddedPo
   const folder = await makeDataFolder(data_dir);
   const cluster = join(folder, 'postgres');
   const programs = await findPrograms();
-  const lock = openLock(join(folder, 'lock.sqlite'), LOCK_TIMEOUT_MS);
-  const presence = openLock(join(folder, 'presence.sqlite'), 0);
+  const lock = openLock(join(folder, 'lock.sqlite'));
+  const presence = openLock(join(folder, 'presence.sqlite'));
+
+  const vacate = async () => {
+    presence.run('commit');
+    if (!isFree(presence) || (await findRunning(cluster)) === undefined) return;
+    const run = await commandRunner(programs, folder);
+    await run(
+      programs.pg_ctl,
+      ...['stop', '-D', cluster, '-m', 'fast', '-t', `${STOP_TIMEOUT_SECONDS}`],
+    );
+  };
 
   const url = await exclusively(lock, async () => {
     const password = await keepSecret(folder, 'postgres-password');
@@ -63,48 +64,41 @@ export async function joinEmbeddedPostgres(data_dir: string): Promise<EmbeddedPo
     if (!(await hasCluster(cluster))) await createCluster(run, programs, folder);
     const port = (await findRunning(cluster)) ?? (await startServer(run, programs, cluster));
     const server_url = `postgres://postgres:${password}@127.0.0.1:${port}`;
-    await createDatabase(`${server_url}/postgres`);
     // Reading takes SQLite's shared lock and the open transaction keeps it.
     presence.run('begin');
     presence.query('select count(*) from sqlite_master').get();
+    try {
+      await createDatabase(`${server_url}/postgres`, folder);
+    } catch (error) {
+      await vacate();
+      throw error;
+    }
     return `${server_url}/${DATABASE}`;
   });
 
-  return {
-    url,
-    leave: () =>
-      exclusively(lock, async () => {
-        presence.run('commit');
-        if (!isFree(presence)) return;
-        const run = await commandRunner(programs, folder);
-        await run(
-          programs.pg_ctl,
-          'stop',
-          '-D',
-          cluster,
-          '-m',
-          'fast',
-          '-t',
-          `${STOP_TIMEOUT_SECONDS}`,
-        );
-      }),
-  };
+  return { url, leave: () => exclusively(lock, vacate) };
 }
 
 // --- Locks -----------------------------------------------------------------------------------------------------
 
-function openLock(file: string, timeout_ms: number): SQLite {
+function openLock(file: string): SQLite {
   try {
-    const lock = new SQLite(file);
-    lock.run(`pragma busy_timeout = ${timeout_ms}`);
-    return lock;
+    return new SQLite(file);
   } catch (error) {
     throw cannotWrite(file, error);
   }
 }
 
+/** Polls, because SQLite's own wait would hold up the event loop, and with it the signals. */
 async function exclusively<T>(lock: SQLite, work: () => Promise<T>): Promise<T> {
-  lock.run('begin exclusive');
+  const deadline = Date.now() + LOCK_TIMEOUT_MS;
+  while (!tryExclusive(lock)) {
+    if (Date.now() > deadline)
+      throw new CannotStart(
+        `another process has held ${lock.filename} for ${LOCK_TIMEOUT_MS / 1000} s: end it, or set DATA_DIR to another folder`,
+      );
+    await Bun.sleep(POLL_INTERVAL_MS);
+  }
   try {
     return await work();
   } finally {
@@ -113,12 +107,18 @@ async function exclusively<T>(lock: SQLite, work: () => Promise<T>): Promise<T> 
 }
 
 function isFree(lock: SQLite): boolean {
+  if (!tryExclusive(lock)) return false;
+  lock.run('commit');
+  return true;
+}
+
+function tryExclusive(lock: SQLite): boolean {
   try {
     lock.run('begin exclusive');
-    lock.run('commit');
     return true;
-  } catch {
-    return false;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'SQLITE_BUSY') return false;
+    throw cannotWrite(lock.filename, error);
   }
 }
 
@@ -260,8 +260,8 @@ async function findRunning(cluster: string): Promise<number | undefined> {
     const lines = (await readFile(pid_file, 'utf8').catch(() => '')).split('\n');
     const [pid, port, state] = [Number(lines[0]), Number(lines[3]), lines[7]?.trim()];
     if (!pid) return undefined;
-    if (!(await isAlive(pid, cluster))) {
-      // In a container the number may be another process's by now; PostgreSQL would take that for a server.
+    if (!(await isServer(pid, cluster))) {
+      // After a restart the number may be another process's; PostgreSQL would take that for a server.
       await rm(pid_file, { force: true });
       return undefined;
     }
@@ -273,14 +273,23 @@ async function findRunning(cluster: string): Promise<number | undefined> {
   );
 }
 
-async function isAlive(pid: number, cluster: string): Promise<boolean> {
+/** Whether this process is the server of this cluster. In doubt it is: two servers must never share the files. */
+async function isServer(pid: number, cluster: string): Promise<boolean> {
   try {
     process.kill(pid, 0);
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
+    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
   }
   if (process.platform !== 'linux') return true;
-  return (await readlink(`/proc/${pid}/cwd`).catch(() => undefined)) === (await realpath(cluster));
+  // Whatever else /proc knows of another user's process is kept from a root without CAP_SYS_PTRACE, as in a container.
+  const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => undefined);
+  if (command === undefined) return true;
+  const words = command.split('\0');
+  const served = words[words.indexOf('-D') + 1] ?? '';
+  const real = await realpath(cluster);
+  return (
+    basename(words[0] ?? '') === 'postgres' && (await realpath(served).catch(() => real)) === real
+  );
 }
 
 /**
@@ -288,21 +297,31 @@ async function isAlive(pid: number, cluster: string): Promise<boolean> {
  * killed take a moment to go: both pass, so a failed start is tried again.
  */
 async function startServer(run: Run, { pg_ctl }: Programs, cluster: string): Promise<number> {
+  const log = join(cluster, 'server.log');
   for (let attempt = 1; ; attempt += 1) {
     const port = await freePort();
     const options = `-p ${port} -c listen_addresses=127.0.0.1 -c unix_socket_directories=`;
     try {
       await run(
         pg_ctl,
-        ...['start', '-D', cluster, '-l', join(cluster, 'server.log'), '-o', options],
+        ...['start', '-D', cluster, '-l', log, '-o', options],
         ...['-w', '-t', `${START_TIMEOUT_SECONDS}`],
       );
       return port;
     } catch (error) {
-      if (attempt === START_ATTEMPTS_MAX) throw error;
+      if (attempt === START_ATTEMPTS_MAX) throw (await explainStart(log)) ?? error;
       await Bun.sleep(START_RETRY_MS);
     }
   }
+}
+
+/** pg_ctl only says that there is a log. */
+async function explainStart(log: string): Promise<CannotStart | undefined> {
+  const words = await readFile(log, 'utf8').catch(() => '');
+  const [, reason] = [...words.matchAll(/ FATAL: +(.*)/g)].at(-1) ?? [];
+  return reason === undefined
+    ? undefined
+    : new CannotStart(`the embedded PostgreSQL does not start: ${reason}; ${log} says more`);
 }
 
 function freePort(): Promise<number> {
@@ -316,11 +335,17 @@ function freePort(): Promise<number> {
   });
 }
 
-async function createDatabase(url: string) {
+async function createDatabase(url: string, folder: string) {
   const client = new SQL({ url, max: 1, connectionTimeout: START_TIMEOUT_SECONDS });
   try {
     const [existing] = await client`select from pg_database where datname = ${DATABASE}`;
     if (!existing) await client.unsafe(`create database ${DATABASE}`);
+  } catch (error) {
+    throw new CannotStart(
+      findFailure(error)?.sqlstate === '28P01'
+        ? `the cluster in ${folder} has another password than its file postgres-password: restore both together`
+        : `the embedded PostgreSQL in ${folder} failed: ${String(error)}`,
+    );
   } finally {
     await client.close({ timeout: 0 });
   }

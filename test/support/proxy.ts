@@ -6,6 +6,8 @@ export interface Proxy {
   readonly url: string;
   /** Cuts every connection and refuses new ones. */
   cut(): Promise<void>;
+  /** Takes connections again, at the same port. */
+  mend(): Promise<void>;
 }
 
 export async function openProxy(database_url: string): Promise<Proxy> {
@@ -13,14 +15,22 @@ export async function openProxy(database_url: string): Promise<Proxy> {
   const sockets = new Set<Socket>();
   const server = createServer((client) => {
     const upstream = connect(Number(target.port), target.hostname);
-    for (const socket of [client, upstream]) {
+    for (const [socket, other] of [
+      [client, upstream],
+      [upstream, client],
+    ] as const) {
       sockets.add(socket);
       socket.on('error', () => socket.destroy());
-      socket.on('close', () => sockets.delete(socket));
+      socket.on('close', () => {
+        sockets.delete(socket);
+        other.destroy();
+      });
     }
     client.pipe(upstream).pipe(client);
   });
-  await new Promise<void>((ready) => server.listen(0, '127.0.0.1', ready));
+  const listen = (port: number) =>
+    new Promise<void>((ready) => server.listen(port, '127.0.0.1', ready));
+  await listen(0);
   const address = server.address();
   const url = new URL(database_url);
   url.port = String(typeof address === 'object' ? address?.port : '');
@@ -31,5 +41,6 @@ export async function openProxy(database_url: string): Promise<Proxy> {
       for (const socket of sockets) socket.destroy();
       await closed;
     },
+    mend: () => listen(Number(url.port)),
   };
 }

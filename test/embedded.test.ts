@@ -1,0 +1,395 @@
+/** The embedded PostgreSQL below processes that start, share it, crash and leave. */
+
+import { Database as SQLite } from 'bun:sqlite';
+import { beforeAll, describe, expect, test } from 'bun:test';
+import {
+  appendFile,
+  chmod,
+  cp,
+  mkdir,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  symlink,
+} from 'node:fs/promises';
+import { join } from 'node:path';
+import { SQL } from 'bun';
+import {
+  copyDataFolder,
+  findPostmaster,
+  isRunning,
+  killPostmaster,
+  makeFolder,
+  type Process,
+  refusalOf,
+  start,
+  statusOf,
+  until,
+  useProcesses,
+} from './support/process.ts';
+
+useProcesses();
+
+const WRITES_BEFORE_STRIKE = 50;
+const isRoot = process.getuid?.() === 0;
+
+/** A data folder after its first run. A copy of it saves making one. */
+let made: string;
+let first_run: Process;
+/** What the start says on settings of PostgreSQL that it does not take. It tries for seconds, beside the tests. */
+let words_on_settings: Promise<string>;
+
+beforeAll(async () => {
+  made = join(makeFolder(), 'some where', 'data');
+  first_run = start({ DATA_DIR: made });
+  await first_run.url();
+  await first_run.stop();
+  // What is killed here are processes, so what they have written is safe with the kernel.
+  await appendFile(join(made, 'postgres/postgresql.conf'), '\nfsync = off\n');
+
+  const DATA_DIR = copyDataFolder(made);
+  await appendFile(join(DATA_DIR, 'postgres/postgresql.conf'), '\nno_such_setting = on\n');
+  words_on_settings = refusalOf({ DATA_DIR });
+  words_on_settings.catch(() => undefined);
+});
+
+describe('the first run', () => {
+  test('makes a data folder and a cluster, for their owner alone', async () => {
+    expect((await stat(made)).mode & 0o777).toBe(0o700);
+    expect((await stat(join(made, 'postgres'))).mode & 0o777).toBe(0o700);
+    expect((await readFile(join(made, 'postgres/PG_VERSION'), 'utf8')).trim()).toBe('18');
+    expect((await readdir(made)).sort()).toEqual(
+      ['jwt-secret', 'lock.sqlite', 'postgres', 'postgres-password', 'presence.sqlite'].sort(),
+    );
+  });
+
+  test('makes a password, for its owner alone, and shows it nowhere', async () => {
+    const file = join(made, 'postgres-password');
+    const password = await readFile(file, 'utf8');
+    expect(password).toMatch(/^[\w-]{43}$/);
+    expect((await stat(file)).mode & 0o777).toBe(0o600);
+    const log = await readFile(join(made, 'postgres/server.log'), 'utf8');
+    expect(first_run.stdout + first_run.stderr + log).not.toContain(password);
+  });
+
+  test('of two processes at once, beside what an interrupted one left, makes one cluster', async () => {
+    const DATA_DIR = makeFolder();
+    const half = join(DATA_DIR, 'postgres.new-123');
+    await mkdir(half);
+    await cp(join(made, 'postgres/PG_VERSION'), join(half, 'PG_VERSION'));
+    const [a, b] = [start({ DATA_DIR }), start({ DATA_DIR })];
+    const ada = await signUp(await a.url());
+    expect((await ada.request(await b.url(), '/users/me')).status).toBe(200);
+    expect((await readdir(DATA_DIR)).filter((name) => name.startsWith('postgres.'))).toEqual([]);
+  });
+});
+
+describe('a stop', () => {
+  test.each(['SIGTERM', 'SIGINT'] as const)('by %s stops the server', async (signal) => {
+    const DATA_DIR = copyDataFolder(made);
+    const api = start({ DATA_DIR });
+    await api.url();
+    const postmaster = await postmasterOf(DATA_DIR);
+    expect(await api.stop(signal)).toBe(0);
+    expect(await isRunning(postmaster)).toBeFalse();
+    expect(api.stderr).toBe('');
+  });
+
+  test('ends well where the server has died before', async () => {
+    const DATA_DIR = copyDataFolder(made);
+    const api = start({ DATA_DIR });
+    const url = await api.url();
+    await killPostmaster(await postmasterOf(DATA_DIR), 'SIGKILL');
+    expect(await statusOf(`${url}/health/live`)).toBe(200);
+    expect(await statusOf(`${url}/health/ready`)).toBe(503);
+    expect(await api.stop()).toBe(0);
+  });
+
+  test('that waits for another process can be cut short by a second signal', async () => {
+    const DATA_DIR = copyDataFolder(made);
+    const api = start({ DATA_DIR });
+    const url = await api.url();
+    const sql = new SQL({ url: await databaseOf(DATA_DIR), max: 1 });
+    const lock = new SQLite(join(DATA_DIR, 'lock.sqlite'));
+    lock.run('begin exclusive');
+    await statusOf(`${url}/health/ready`);
+    api.kill('SIGTERM');
+    // Closing the pool is the last thing before the server is left.
+    await until('the pool is closed', async () => {
+      const rows = await sql`select from pg_stat_activity where application_name = 'mantou'`;
+      return rows.length === 0;
+    });
+    await sql.close();
+    expect(await api.stop('SIGTERM')).toBe(1);
+    lock.close();
+  });
+
+  test('follows a start that fails', async () => {
+    const DATA_DIR = copyDataFolder(made);
+    using other = Bun.listen({ hostname: '127.0.0.1', port: 0, socket: { data() {} } });
+    const line = await refusalOf({ DATA_DIR, PORT: String(other.port) });
+    expect(line).toContain('is in use');
+    expect(await findPostmaster(DATA_DIR)).toBeUndefined();
+  });
+});
+
+describe('kill -9', () => {
+  test('of the API loses no acknowledged row, and the next one adopts the server', async () => {
+    const DATA_DIR = copyDataFolder(made);
+    const api = start({ DATA_DIR });
+    const ada = await signUp(await api.url());
+    const postmaster = await postmasterOf(DATA_DIR);
+    const acknowledged = await writeUntil(await api.url(), ada, () => api.kill('SIGKILL'));
+
+    const next = start({ DATA_DIR });
+    expect(await ada.projectsAt(await next.url())).toEqual(expect.arrayContaining(acknowledged));
+    expect(await postmasterOf(DATA_DIR)).toBe(postmaster);
+    // Adopted means owned: the one that leaves last stops it, whoever has started it.
+    expect(await next.stop()).toBe(0);
+    expect(await isRunning(postmaster)).toBeFalse();
+  });
+
+  test('of the API and the server loses no acknowledged row', async () => {
+    const DATA_DIR = copyDataFolder(made);
+    const api = start({ DATA_DIR });
+    const ada = await signUp(await api.url());
+    const postmaster = await postmasterOf(DATA_DIR);
+    const acknowledged = await writeUntil(await api.url(), ada, () => {
+      process.kill(postmaster, 'SIGKILL');
+      api.kill('SIGKILL');
+    });
+
+    const next = start({ DATA_DIR });
+    expect(await ada.projectsAt(await next.url())).toEqual(expect.arrayContaining(acknowledged));
+    expect(await postmasterOf(DATA_DIR)).not.toBe(postmaster);
+  });
+
+  test('of the server starts no second one while a statement of the first still runs', async () => {
+    const DATA_DIR = copyDataFolder(made);
+    const api = start({ DATA_DIR });
+    await api.url();
+    const sql = new SQL({ url: await databaseOf(DATA_DIR), max: 1 });
+    const [{ backend }] = await sql`select pg_backend_pid() as backend`;
+    await sql`set statement_timeout = '1s'`;
+    // It computes, so it does not look whether its server is there.
+    const busy = sql`do $$ begin loop end loop; end $$`.catch(() => undefined);
+    await killPostmaster(await postmasterOf(DATA_DIR), 'SIGKILL');
+    await api.stop('SIGKILL');
+    expect(await isRunning(backend)).toBeTrue();
+
+    const next = start({ DATA_DIR });
+    expect(await statusOf(`${await next.url()}/health/ready`)).toBe(200);
+    expect(await isRunning(backend)).toBeFalse();
+    await busy;
+    await sql.close();
+  });
+});
+
+describe('processes that share a folder', () => {
+  test('share its server, until the last one leaves', async () => {
+    const DATA_DIR = copyDataFolder(made);
+    const starter = start({ DATA_DIR });
+    const ada = await signUp(await starter.url());
+    const postmaster = await postmasterOf(DATA_DIR);
+    const other = start({ DATA_DIR });
+    const url = await other.url();
+    expect(await postmasterOf(DATA_DIR)).toBe(postmaster);
+
+    expect(await starter.stop()).toBe(0);
+    expect(await isRunning(postmaster)).toBeTrue();
+    expect((await ada.createProjectAt(url, 'Kitchen')).status).toBe(201);
+
+    expect(await other.stop()).toBe(0);
+    expect(await isRunning(postmaster)).toBeFalse();
+  });
+
+  test('do not wait for one that was killed', async () => {
+    const DATA_DIR = copyDataFolder(made);
+    const [killed, other] = [start({ DATA_DIR }), start({ DATA_DIR })];
+    await Promise.all([killed.url(), other.url()]);
+    const postmaster = await postmasterOf(DATA_DIR);
+    await killed.stop('SIGKILL');
+    expect(await other.stop()).toBe(0);
+    expect(await isRunning(postmaster)).toBeFalse();
+  });
+
+  test('share its server by whatever path they reach it', async () => {
+    const DATA_DIR = copyDataFolder(made);
+    const path = join(makeFolder(), 'link');
+    await symlink(DATA_DIR, path);
+    const [a, b] = [start({ DATA_DIR }), start({ DATA_DIR: path })];
+    const ada = await signUp(await a.url());
+    expect((await ada.request(await b.url(), '/users/me')).status).toBe(200);
+  });
+
+  test('share its server without the right to look into other processes', async () => {
+    const DATA_DIR = copyDataFolder(made);
+    // Root in a container has no CAP_SYS_PTRACE; an ordinary user has it nowhere.
+    const drop = ['setpriv', '--inh-caps', '-sys_ptrace', '--bounding-set', '-sys_ptrace'];
+    const prefix = isRoot ? drop : [];
+    const a = start({ DATA_DIR }, { prefix });
+    const ada = await signUp(await a.url());
+    const b = start({ DATA_DIR }, { prefix });
+    expect((await ada.request(await b.url(), '/users/me')).status).toBe(200);
+    expect(await a.stop()).toBe(0);
+    expect(await b.stop()).toBe(0);
+    expect(await findPostmaster(DATA_DIR)).toBeUndefined();
+  });
+});
+
+describe('a postmaster.pid that was left behind', () => {
+  test('does not matter when its number is another process by now', async () => {
+    const DATA_DIR = copyDataFolder(made);
+    await writePidFile(DATA_DIR, process.pid);
+    const api = start({ DATA_DIR });
+    expect(await statusOf(`${await api.url()}/health/ready`)).toBe(200);
+    expect(await findPostmaster(DATA_DIR)).toBeNumber();
+  });
+
+  test('does not matter when its number is the server of another folder', async () => {
+    const [other, DATA_DIR] = [copyDataFolder(made), copyDataFolder(made)];
+    const neighbour = start({ DATA_DIR: other });
+    const ada = await signUp(await neighbour.url());
+    const foreign = await postmasterOf(other);
+    await cp(join(other, 'postgres/postmaster.pid'), join(DATA_DIR, 'postgres/postmaster.pid'));
+    const api = start({ DATA_DIR });
+    await signUp(await api.url());
+    expect(await postmasterOf(DATA_DIR)).not.toBe(foreign);
+    expect(await api.stop()).toBe(0);
+    expect((await ada.request(await neighbour.url(), '/users/me')).status).toBe(200);
+  });
+});
+
+describe('a data folder', () => {
+  test.each([
+    ['its owner alone', 0o700],
+    ['everybody', 0o755],
+  ])('that %s can enter serves, also as root', async (_, mode) => {
+    const parent = makeFolder();
+    await chmod(parent, mode);
+    const DATA_DIR = copyDataFolder(made, parent);
+    await chmod(DATA_DIR, mode);
+    const api = start({ DATA_DIR });
+    expect(await statusOf(`${await api.url()}/health/ready`)).toBe(200);
+    // PostgreSQL refuses to run as root, so it is somebody else's; an ordinary user's is its own.
+    const { uid } = await stat(join(DATA_DIR, 'postgres/postmaster.pid'));
+    expect(uid === process.getuid?.()).toBe(!isRoot);
+  });
+});
+
+describe('what cannot start says why in one line', () => {
+  test('a cluster of another major version', async () => {
+    const DATA_DIR = makeFolder();
+    await mkdir(join(DATA_DIR, 'postgres'));
+    await Bun.write(join(DATA_DIR, 'postgres/PG_VERSION'), '15\n');
+    expect(await refusalOf({ DATA_DIR })).toBe(
+      `${DATA_DIR}/postgres was made by PostgreSQL 15, this is 18: restore a backup into a new DATA_DIR`,
+    );
+  });
+
+  test('a cluster whose password was lost, and its server is stopped again', async () => {
+    const DATA_DIR = copyDataFolder(made);
+    await rm(join(DATA_DIR, 'postgres-password'));
+    expect(await refusalOf({ DATA_DIR })).toBe(
+      `the cluster in ${DATA_DIR} has another password than its file postgres-password: restore both together`,
+    );
+    expect(await findPostmaster(DATA_DIR)).toBeUndefined();
+  });
+
+  test('a server that does not start, in its own words', async () => {
+    expect(await words_on_settings).toMatch(
+      /^the embedded PostgreSQL does not start: configuration file ".+" contains errors; .+\/server\.log says more$/,
+    );
+  });
+
+  test('a lock that is none', async () => {
+    const DATA_DIR = makeFolder();
+    await Bun.write(join(DATA_DIR, 'lock.sqlite'), 'not a database'.repeat(100));
+    expect(await refusalOf({ DATA_DIR })).toStartWith(
+      `${DATA_DIR}/lock.sqlite cannot be written (SQLITE_NOTADB)`,
+    );
+  });
+});
+
+async function postmasterOf(data_dir: string): Promise<number> {
+  const pid = await findPostmaster(data_dir);
+  if (pid === undefined) throw new Error(`no server runs in ${data_dir}`);
+  return pid;
+}
+
+/** The URL of the database in a data folder whose server runs. */
+async function databaseOf(data_dir: string): Promise<string> {
+  const password = await readFile(join(data_dir, 'postgres-password'), 'utf8');
+  const port = (await readFile(join(data_dir, 'postgres/postmaster.pid'), 'utf8')).split('\n')[3];
+  return `postgres://postgres:${password}@127.0.0.1:${port}/mantou`;
+}
+
+interface Somebody {
+  request(url: string, path: string, body?: object): Promise<Response>;
+  createProjectAt(url: string, name: string): Promise<Response>;
+  /** The names of all projects. */
+  projectsAt(url: string): Promise<string[]>;
+}
+
+/** Makes an account and logs in. What is given can be asked of any process on the same database and secret. */
+async function signUp(url: string): Promise<Somebody> {
+  let token = '';
+  const request = (at: string, path: string, body?: object) =>
+    fetch(at + path, {
+      method: body ? 'POST' : 'GET',
+      headers: { 'content-type': 'application/json', authorization: `Bearer ${token}` },
+      body: body && JSON.stringify(body),
+    });
+  const account = { username: 'ada', password: 'the password of ada' };
+  const registered = await request(url, '/users/register', {
+    ...account,
+    email: 'ada@example.org',
+  });
+  expect(registered.status).toBe(201);
+  token = (await read(await request(url, '/users/login', account))).access_token;
+  return {
+    request,
+    createProjectAt: (at, name) => request(at, '/projects/', { name }),
+    async projectsAt(at) {
+      const names: string[] = [];
+      for (let query = ''; ; ) {
+        const page = await read(await request(at, `/projects/?limit=200${query}`));
+        names.push(...page.items.map(({ name }: { name: string }) => name));
+        if (page.next_cursor === null) return names;
+        query = `&cursor=${encodeURIComponent(page.next_cursor)}`;
+      }
+    },
+  };
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: what the test does not find in it fails the test.
+async function read(response: Response): Promise<any> {
+  return response.json();
+}
+
+/** Writes from several sides and strikes in the middle. @returns the names of what was acknowledged. */
+async function writeUntil(url: string, who: Somebody, strike: () => void): Promise<string[]> {
+  const acknowledged: string[] = [];
+  let count = 0;
+  const write = async () => {
+    for (;;) {
+      count += 1;
+      const name = `project ${count}`;
+      const answer = await who.createProjectAt(url, name).catch(() => undefined);
+      if (answer?.status !== 201) return;
+      acknowledged.push(name);
+      if (acknowledged.length === WRITES_BEFORE_STRIKE) strike();
+    }
+  };
+  await Promise.all([write(), write(), write(), write()]);
+  expect(acknowledged.length).toBeGreaterThanOrEqual(WRITES_BEFORE_STRIKE);
+  return acknowledged;
+}
+
+/** Eight lines, as a ready server writes them. */
+async function writePidFile(data_dir: string, pid: number) {
+  const cluster = join(data_dir, 'postgres');
+  const lines = [pid, cluster, Date.now(), 1, '', '127.0.0.1', '', 'ready   ', ''];
+  await Bun.write(join(cluster, 'postmaster.pid'), lines.join('\n'));
+}
