@@ -12,14 +12,19 @@ export const conventions = new Elysia({ name: 'conventions' })
   .headers({
     'content-type': 'application/json; charset=utf-8',
     'x-content-type-options': 'nosniff',
+    // An answer that a browser is led to show as a page can load nothing, run nothing and be framed by nobody.
+    'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+    'referrer-policy': 'no-referrer',
+    // Against embedding: whoever reads by CORS is not concerned (Fetch Standard, "cross-origin resource policy check").
+    'cross-origin-resource-policy': 'same-origin',
     'cache-control': 'no-store',
   })
   .onRequest(({ request, set }) => {
     const given = request.headers.get('x-request-id') ?? '';
     set.headers['x-request-id'] = REQUEST_ID.test(given) ? given : uuidv7();
-    // Elysia cuts the path out of the URL, into which Bun has put the Host as it came.
+    // Elysia cuts the path out of the URL, into which Bun has put the Host as it came, or nothing for HTTP/1.0 without.
     const host = request.headers.get('host');
-    if (host !== null && !HOST.test(host))
+    if (!request.url.includes('://') || (host !== null && !HOST.test(host)))
       throw new Problem('malformed_request', { detail: 'The Host header is not a host' });
   });
 

@@ -47,7 +47,7 @@ function expectedVersions(header: string | null): ExpectedVersions {
     throw new Problem('malformed_request', {
       detail: 'If-Match must be * or entity tags in quotes',
     });
-  const tags = header.split(',').map((one) => /^"(\d{1,9})"$/.exec(one.trim())?.[1]);
+  const tags = header.split(',').map((one) => /^"([1-9]\d{0,8})"$/.exec(one.trim())?.[1]);
   return tags.filter((one) => one !== undefined).map(Number);
 }
 

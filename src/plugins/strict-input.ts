@@ -14,8 +14,17 @@ export const FORM_TYPE = 'application/x-www-form-urlencoded';
 const JSON_DEPTH_MAX = 16;
 const ERRORS_MAX = 20;
 
-/** @param media_types what bodies may be sent as; PATCH also takes a JSON merge patch (RFC 7396). */
-export const strictInput = (limit_bytes: number, media_types: readonly string[] = [JSON_TYPE]) =>
+const METHODS_WITH_BODY = ['POST', 'PUT', 'PATCH'];
+
+/**
+ * @param media_types what bodies may be sent as; PATCH also takes a JSON merge patch (RFC 7396).
+ * @param methods whose bodies are read; those of others mean nothing (RFC 9110 §9.3).
+ */
+export const strictInput = (
+  limit_bytes: number,
+  media_types: readonly string[] = [JSON_TYPE],
+  methods: readonly string[] = METHODS_WITH_BODY,
+) =>
   new Elysia()
     .onParse({ as: 'scoped' }, () => null)
     .onTransform({ as: 'scoped' }, async (context) => {
@@ -23,7 +32,9 @@ export const strictInput = (limit_bytes: number, media_types: readonly string[] 
       refuseRepeatedParameters(request.url);
       const accepted =
         request.method === 'PATCH' ? [...media_types, MERGE_PATCH_TYPE] : media_types;
-      context.body = await readBody(request, limit_bytes, accepted);
+      context.body = methods.includes(request.method)
+        ? await readBody(request, limit_bytes, accepted)
+        : undefined;
     });
 
 function refuseRepeatedParameters(url: string) {
@@ -55,14 +66,18 @@ async function readBody(
   limit_bytes: number,
   accepted: readonly string[],
 ): Promise<unknown> {
-  if (request.body === null || request.method === 'GET' || request.method === 'HEAD')
-    return undefined;
+  if (request.body === null) return undefined;
   const bytes = await readBytes(request, request.body, limit_bytes);
   if (bytes.length === 0) return undefined;
   const media_type = mediaType(request);
   if (media_type === undefined || !accepted.includes(media_type))
     throw new Problem('unsupported_media_type', {
       detail: `Send the body as ${accepted.join(' or ')}`,
+    });
+  // RFC 9110 §8.4: a coding that is not undone here would pass for the text itself.
+  if (!/^(identity)?$/i.test(request.headers.get('content-encoding') ?? ''))
+    throw new Problem('unsupported_media_type', {
+      detail: 'Send the body without a content coding',
     });
   return media_type === FORM_TYPE
     ? parseForm(decodeUtf8(bytes, 'malformed_request'))

@@ -60,12 +60,18 @@ const Rules = Symbol('rules');
 const BLANK_LETTERS = /[\u115f\u1160\u2800\u3164\uffa0]/gu;
 const VISIBLE = /[\p{L}\p{N}\p{P}\p{S}]/u;
 
+/** How many UTF-16 units one code point of a normal form can have been: a letter and its marks, or a surrogate pair. */
+const UNITS_PER_CODE_POINT_MAX = 8;
+
 defineKind('Text', (schema, value) => {
   const { minLength = 0, maxLength, pattern } = schema as unknown as TextKeywords;
   const { visible, expected, normalized } = (schema as unknown as { [Rules]: TextRules })[Rules];
   if (typeof value !== 'string') return wrongType('a string');
   if (value.includes('\0') || !value.isWellFormed())
     return { code: 'invalid_text', message: 'must be Unicode text without NUL' };
+  // Before normalizing: that takes time in the square of a run of combining marks, and a megabyte of them took hours.
+  if (value.length > maxLength * UNITS_PER_CODE_POINT_MAX)
+    return { code: 'too_long', message: `at most ${maxLength} characters` };
   const length = codePoints(normalized ? value.normalize('NFKC') : value);
   if (length < minLength)
     return {
