@@ -3,12 +3,17 @@ import { Elysia } from 'elysia';
 import type { Platform } from './platform.ts';
 import { accessTokens } from './plugins/access-tokens.ts';
 import { conventions } from './plugins/conventions.ts';
+import { cors } from './plugins/cors.ts';
+import { currentUser } from './plugins/current-user.ts';
 import { docs } from './plugins/docs.ts';
+import { requestLimits } from './plugins/limits.ts';
 import { methodsByPath } from './plugins/methods.ts';
 import { problems } from './plugins/problems.ts';
+import { apiTokens } from './routes/api-tokens.ts';
 import { health } from './routes/health.ts';
 import { problemCatalogue } from './routes/problems.ts';
 import { projects } from './routes/projects.ts';
+import { sessions } from './routes/sessions.ts';
 import { tasks } from './routes/tasks.ts';
 import { users } from './routes/users.ts';
 import { Parameters } from './schemas/common.ts';
@@ -22,20 +27,25 @@ const config = { normalize: false, handler: { standardHostname: false } } as con
 /** The routes, without what every answer has in common. */
 export function createApi(platform: Platform) {
   const tokens = accessTokens(platform);
+  const current = currentUser(platform, tokens);
   return new Elysia(config)
     .use(health(platform))
     .use(problemCatalogue(platform))
-    .use(users(platform, tokens))
-    .use(projects(platform, tokens))
-    .use(tasks(platform, tokens));
+    .use(users(platform, current))
+    .use(sessions(platform, tokens, current))
+    .use(apiTokens(platform, current))
+    .use(projects(platform, current))
+    .use(tasks(platform, current));
 }
 
 /** Builds the app from what the runtime supplies. Nothing listens yet: hand `fetch` of the app to a server. */
 export function createApp(platform: Platform) {
   const api = createApi(platform);
   const app = new Elysia(config)
+    .use(cors(platform.settings))
     .use(conventions)
     .use(problems(platform.log, (path) => allowedMethods(path)))
+    .use(requestLimits(platform))
     .guard({ query: Parameters({}) })
     .use(api);
   if (platform.settings.docs) app.use(docs(platform, api));

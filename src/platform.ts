@@ -6,9 +6,22 @@ import type { Settings } from './settings.ts';
 export interface Passwords {
   /** Hashes with argon2id (m=19456 KiB, t=2, p=1). @returns a PHC string. @throws {Problem} `overloaded`. */
   hash(password: string): Promise<string>;
-  /** Compares in constant time. @throws {Problem} `overloaded` when too many hashes are in flight. */
-  verify(password: string, hash: string): Promise<boolean>;
+  /**
+   * Compares in constant time. Where there is no hash, because there is no such user, or where it is unreadable, the
+   * answer is false after the same work. @throws {Problem} `overloaded` when too many hashes are in flight.
+   */
+  verify(password: string, hash: string | undefined): Promise<boolean>;
+  inspect(hash: string): HashCondition;
+  /** Hashes being computed, and those that wait for their turn. */
+  readonly in_flight: number;
+  readonly waiting: number;
 }
+
+/**
+ * `outdated`: made with another algorithm or other parameters than today's; it verifies and is to be made anew.
+ * `unreadable`: no hash at all; nobody can log in with it, and somebody should be told.
+ */
+export type HashCondition = 'current' | 'outdated' | 'unreadable';
 
 export interface Platform {
   readonly settings: Settings;
@@ -19,6 +32,8 @@ export interface Platform {
   readonly log: Log;
   /** The clock, so that tests can let tokens expire. */
   readonly now: () => Date;
+  /** The IP address at the other end of the connection; undefined where there is none. */
+  readonly address_of: (request: Request) => string | undefined;
   /** A file of Swagger UI's distribution, by its bare name; undefined where there is none. */
   readonly swagger_ui_file: (name: string) => Promise<Blob | undefined>;
 }

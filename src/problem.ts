@@ -176,6 +176,8 @@ interface Particulars {
   errors?: FieldError[];
   /** Answer headers that belong to the problem, such as `Allow`. */
   headers?: Record<string, string>;
+  /** For the audit log alone: what happened, and to whom. */
+  audit?: { event: string; user_id?: string; session_id?: string };
 }
 
 /** The only error that is meant for a client. `code` is a key of the catalogue. */
@@ -195,4 +197,38 @@ export function invalid(errors: FieldError[]): Problem {
   const detail =
     errors.length === 1 ? '1 field needs attention' : `${errors.length} fields need attention`;
   return new Problem('validation_failed', { detail, errors });
+}
+
+/** So many requests in so many seconds, for whoever the name says is counted. */
+export interface RateLimit {
+  readonly name: string;
+  readonly quota: number;
+  readonly window_seconds: number;
+}
+
+/** What is left, in the fields of draft-ietf-httpapi-ratelimit-headers (Structured Fields, RFC 9651). */
+export function rateLimitHeaders(
+  { name, quota, window_seconds }: RateLimit,
+  remaining: number,
+  resets_in_seconds: number,
+) {
+  return {
+    'ratelimit-policy': `"${name}";q=${quota};w=${window_seconds}`,
+    ratelimit: `"${name}";r=${remaining};t=${resets_in_seconds}`,
+  };
+}
+
+/** A 429 that says which limit is used up, and when to come back. */
+export function rateLimited(
+  limit: RateLimit,
+  retry_after_seconds: number,
+  resets_in_seconds = retry_after_seconds,
+): Problem {
+  return new Problem('rate_limited', {
+    detail: `Try again in ${retry_after_seconds} s`,
+    headers: {
+      ...rateLimitHeaders(limit, 0, resets_in_seconds),
+      'retry-after': String(retry_after_seconds),
+    },
+  });
 }

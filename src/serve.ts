@@ -11,8 +11,9 @@ import type { Settings } from './settings.ts';
 
 /** Requests in flight get this long to finish once a stop is asked for. */
 const DRAIN_TIMEOUT_MS = 5000;
-/** The app counts the bytes of a body and answers 413; Bun's own bound, which answers without a body, backs it up. */
-const SERVER_BODY_MARGIN_BYTES = 64 * 1024 ** 2;
+/** What a request may take beyond its slowest statement before Bun cuts the connection without an answer. */
+const IDLE_MARGIN_SECONDS = 20;
+const IDLE_TIMEOUT_SECONDS_MAX = 255;
 
 export interface RunningServer {
   /** Without a slash at the end. */
@@ -50,6 +51,7 @@ export async function serve(
       passwords: bunPasswords(),
       log: surroundings.log ?? createLog(settings, (line) => console.error(line)),
       now: surroundings.now ?? (() => new Date()),
+      address_of: (request) => server.requestIP(request)?.address,
       swagger_ui_file: swaggerUiFile,
     });
     const server = listen(settings, app.fetch);
@@ -77,7 +79,7 @@ async function developmentSecret(settings: Settings): Promise<string> {
 }
 
 function listen(
-  { host, port, body_limit_bytes }: Settings,
+  { host, port, database_statement_timeout_seconds }: Settings,
   fetch: (request: Request) => Response | Promise<Response>,
 ) {
   try {
@@ -86,7 +88,12 @@ function listen(
       port,
       // Off unless asked for: two servers would share the port without a word.
       reusePort: false,
-      maxRequestBodySize: body_limit_bytes + SERVER_BODY_MARGIN_BYTES,
+      // The app counts the bytes of a body itself; Bun's own bound would answer 413 without a word.
+      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+      idleTimeout: Math.min(
+        database_statement_timeout_seconds + IDLE_MARGIN_SECONDS,
+        IDLE_TIMEOUT_SECONDS_MAX,
+      ),
       fetch,
     });
   } catch (error) {

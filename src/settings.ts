@@ -17,7 +17,14 @@ export interface Settings {
   readonly jwt_issuer: string;
   readonly jwt_audience: string;
   readonly access_token_ttl_seconds: number;
+  /** How long a session lives that is not used. */
+  readonly refresh_token_ttl_seconds: number;
   readonly registration: 'open' | 'closed';
+  readonly rate_limit: boolean;
+  /** How many proxies of ours each request comes through: whose entries of `X-Forwarded-For` are believed. */
+  readonly trusted_proxies: number;
+  /** As a browser sends them in `Origin`; none closes the API to other sites. */
+  readonly cors_origins: readonly string[];
   readonly body_limit_bytes: number;
   readonly docs: boolean;
   readonly log_level: LogLevel;
@@ -30,8 +37,18 @@ export type LogLevel = (typeof log_levels)[number];
 /** RFC 7518 §3.2: an HS256 key is at least as long as the hash. */
 const SECRET_BYTES_MIN = 32;
 
-const seconds_per_unit = { s: 1, m: 60, h: 3600, d: 86_400 };
-const bytes_per_unit = { B: 1, KiB: 1024, MiB: 1024 ** 2 };
+/** PostgreSQL counts milliseconds in 31 bits, which end at 24 days. */
+const STATEMENT_TIMEOUT_DAYS_MAX = 1;
+const ACCESS_TOKEN_TTL_DAYS_MAX = 365;
+const REFRESH_TOKEN_TTL_DAYS_MAX = 90;
+const TRUSTED_PROXIES_MAX = 10;
+/** A body is held in memory. */
+const BODY_LIMIT_MIB_MAX = 1024;
+
+const MIB = 1024 ** 2;
+const DAY_SECONDS = 86_400;
+const seconds_per_unit = new Map(Object.entries({ s: 1, m: 60, h: 3600, d: DAY_SECONDS }));
+const bytes_per_unit = new Map(Object.entries({ B: 1, KiB: 1024, MiB: MIB }));
 
 /**
  * Reads the settings.
@@ -68,17 +85,24 @@ export function readSettings(environment: Record<string, string | undefined>): S
   const quantity = (
     name: string,
     fallback: number,
-    units: Record<string, number>,
+    max: number,
+    units: Map<string, number>,
     expected: string,
   ) =>
     read(name, fallback, expected, (text) => {
       const [, digits, unit] = /^([1-9]\d{0,8})([A-Za-z]+)$/.exec(text) ?? [];
-      const factor = units[unit ?? ''];
-      return factor === undefined ? undefined : Number(digits) * factor;
+      const number = Number(digits) * (units.get(unit ?? '') ?? Number.NaN);
+      return number <= max ? number : undefined;
     });
 
-  const duration = (name: string, fallback: number) =>
-    quantity(name, fallback, seconds_per_unit, 'a duration such as 30s, 15m, 12h or 30d');
+  const duration = (name: string, fallback: number, days_max: number) =>
+    quantity(
+      name,
+      fallback,
+      days_max * DAY_SECONDS,
+      seconds_per_unit,
+      `a duration such as 30s, 15m or 12h, up to ${days_max}d`,
+    );
 
   const secret = (name: string) =>
     read(
@@ -90,8 +114,12 @@ export function readSettings(environment: Record<string, string | undefined>): S
 
   return Object.freeze({
     production: value('NODE_ENV') === 'production',
-    host: read('HOST', '127.0.0.1', 'an address or a host name', (text) =>
-      /^[\w.:%[\]-]+$/.test(text) ? text : undefined,
+    // An IPv6 address may come in brackets, as in a URL.
+    host: read(
+      'HOST',
+      '127.0.0.1',
+      'an address or a host name',
+      (text) => /^[\w.:%-]+$/.exec(text.replace(/^\[(.*)\]$/, '$1'))?.[0],
     ),
     port: integer('PORT', 3000, 0, 65_535),
     database_url: read(
@@ -103,18 +131,39 @@ export function readSettings(environment: Record<string, string | undefined>): S
     data_dir: value('DATA_DIR') ?? './.data',
     database_pool_size: integer('DATABASE_POOL_SIZE', 10, 1, 1000),
     database_prepare: oneOf('DATABASE_PREPARE', 'true', ['true', 'false']) === 'true',
-    database_statement_timeout_seconds: duration('DATABASE_STATEMENT_TIMEOUT', 10),
+    database_statement_timeout_seconds: duration(
+      'DATABASE_STATEMENT_TIMEOUT',
+      10,
+      STATEMENT_TIMEOUT_DAYS_MAX,
+    ),
     jwt_secret: secret('JWT_SECRET'),
     jwt_secret_previous: secret('JWT_SECRET_PREVIOUS'),
     jwt_issuer: value('JWT_ISSUER') ?? 'mantou',
     jwt_audience: value('JWT_AUDIENCE') ?? 'mantou',
-    access_token_ttl_seconds: duration('ACCESS_TOKEN_TTL', 15 * 60),
+    access_token_ttl_seconds: duration('ACCESS_TOKEN_TTL', 15 * 60, ACCESS_TOKEN_TTL_DAYS_MAX),
+    refresh_token_ttl_seconds: duration(
+      'REFRESH_TOKEN_TTL',
+      30 * 86_400,
+      REFRESH_TOKEN_TTL_DAYS_MAX,
+    ),
     registration: oneOf('REGISTRATION', 'open', ['open', 'closed']),
+    rate_limit: oneOf('RATE_LIMIT', 'on', ['on', 'off']) === 'on',
+    trusted_proxies: integer('TRUST_PROXY', 0, 0, TRUSTED_PROXIES_MAX),
+    cors_origins: read(
+      'CORS_ORIGINS',
+      [],
+      'origins such as https://app.example.org or http://localhost:5173, separated by commas',
+      (text) => {
+        const origins = text.split(',').map((one) => one.trim());
+        return origins.every(isOrigin) ? origins : undefined;
+      },
+    ),
     body_limit_bytes: quantity(
       'BODY_LIMIT',
-      1024 ** 2,
+      MIB,
+      BODY_LIMIT_MIB_MAX * MIB,
       bytes_per_unit,
-      'a size such as 512KiB or 1MiB',
+      `a size such as 512KiB or 1MiB, up to ${BODY_LIMIT_MIB_MAX}MiB`,
     ),
     docs: oneOf('DOCS', 'on', ['on', 'off']) === 'on',
     log_level: oneOf('LOG_LEVEL', 'info', log_levels),
@@ -124,5 +173,21 @@ export function readSettings(environment: Record<string, string | undefined>): S
 
 function isPostgresUrl(text: string): boolean {
   const url = URL.parse(text);
-  return url !== null && ['postgres:', 'postgresql:'].includes(url.protocol) && url.hostname !== '';
+  if (url === null || !['postgres:', 'postgresql:'].includes(url.protocol)) return false;
+  return url.hostname !== '' && [url.username, url.password, url.pathname].every(isDecodable);
+}
+
+/** RFC 6454 §6.2, exactly as browsers write it: lower case, no default port, no path. A pattern would match none. */
+function isOrigin(text: string): boolean {
+  return /^https?:\/\/[^*]+$/.test(text) && URL.parse(text)?.origin === text;
+}
+
+/** A percent sign that stands for itself has to be written %25. */
+function isDecodable(text: string): boolean {
+  try {
+    decodeURIComponent(text);
+    return true;
+  } catch {
+    return false;
+  }
 }

@@ -49,8 +49,17 @@ const allowed: Record<string, string[]> = {
   cli: ['app', 'db', 'exit', 'passwords', 'plugins', 'settings'],
   app: ['platform', 'plugins', 'routes', 'schemas'],
   routes: ['handlers', 'platform', 'plugins', 'problem', 'schemas'],
-  plugins: ['db', 'log', 'platform', 'problem', 'schemas', '../package.json'],
-  handlers: ['db', 'platform', 'problem', 'schemas', '../drizzle/meta/_journal.json'],
+  plugins: [
+    'db',
+    'handlers',
+    'log',
+    'platform',
+    'problem',
+    'schemas',
+    'settings',
+    '../package.json',
+  ],
+  handlers: ['db', 'platform', 'problem', 'schemas', 'secrets', '../drizzle/meta/_journal.json'],
   schemas: ['db', 'problem'],
   passwords: ['platform', 'problem'],
   platform: ['db', 'log', 'settings'],
@@ -102,7 +111,7 @@ test('of db, plugins and schemas know only what they need: the tables, the acces
       inRoom(room).flatMap(({ imports }) => imports.filter((name) => name.startsWith('db/'))),
     );
   expect([...known('schemas')]).toEqual(['db/schema']);
-  expect([...known('plugins')].sort()).toEqual(['db/access', 'db/failure']);
+  expect([...known('plugins')].sort()).toEqual(['db/access', 'db/failure', 'db/schema']);
   expect([...known('handlers')].sort()).toEqual(['db/access', 'db/database', 'db/schema']);
 });
 

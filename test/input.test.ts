@@ -64,7 +64,12 @@ const withBody = operations.filter(({ requestBody }) => requestBody);
 test('the document has bodies to try', () => {
   expect(withBody.map(({ operationId }) => operationId)).toEqual([
     'registerUser',
+    'patchProfile',
+    'deleteAccount',
+    'changePassword',
     'logIn',
+    'refreshSession',
+    'createApiToken',
     'createProject',
     'patchProject',
     'createTask',

@@ -24,14 +24,23 @@ const bodies: Record<string, () => unknown> = {
   createTask: () => ({ title: 'Tiles' }),
   replaceTask: () => ({ title: 'Tiles' }),
   patchTask: () => ({ title: 'Tiles' }),
+  refreshSession: () => ({ refresh_token: 'x' }),
+  patchProfile: () => ({}),
+  changePassword: () => ({ current_password: 'x', new_password: 'an entirely new phrase' }),
+  deleteAccount: () => ({ password: 'x' }),
+  createApiToken: () => ({ name: 'report', scopes: ['read'] }),
 };
 
-interface Ids {
-  project_id: string;
-  task_id: string;
-}
+type Ids = Record<'project_id' | 'task_id' | 'session_id' | 'token_id' | 'code', string>;
 
-const nowhere: Ids = { project_id: crypto.randomUUID(), task_id: crypto.randomUUID() };
+const random = () => crypto.randomUUID();
+const nowhere: Ids = {
+  project_id: random(),
+  task_id: random(),
+  session_id: random(),
+  token_id: random(),
+  code: 'conflict',
+};
 
 function send(
   client: Client,
@@ -39,10 +48,7 @@ function send(
   ids: Ids,
   options: { headers?: Record<string, string>; query?: string; raw?: string } = {},
 ) {
-  const path = operation.path
-    .replace('{project_id}', ids.project_id)
-    .replace('{task_id}', ids.task_id)
-    .replace('{code}', 'conflict');
+  const path = operation.path.replaceAll(/\{(\w+)\}/g, (_, name) => ids[name as keyof Ids]);
   const { query = '', ...rest } = options;
   const body = options.raw === undefined ? bodies[operation.operationId]?.() : undefined;
   return client.request(operation.method, path + query, body, rest);
@@ -52,7 +58,7 @@ async function somebodyWithWork() {
   const owner = await api.person();
   const project = await owner.createProject();
   const task = await owner.createTask(project.id);
-  return { owner, ids: { project_id: project.id, task_id: task.id } };
+  return { owner, ids: { ...nowhere, project_id: project.id, task_id: task.id } };
 }
 
 const needsToken = operations.filter((operation) => !operation.public);
@@ -71,7 +77,7 @@ test('the document has every route of the API, and no other', () => {
 test('the public operations are these', () => {
   expect(
     operations.filter((operation) => operation.public).map(({ operationId }) => operationId),
-  ).toEqual(['isLive', 'isReady', 'explainProblem', 'registerUser', 'logIn']);
+  ).toEqual(['isLive', 'isReady', 'explainProblem', 'registerUser', 'logIn', 'refreshSession']);
 });
 
 test.each(
@@ -105,9 +111,9 @@ const recipes: Record<number, (operation: Operation) => Promise<{ status: number
   401: (operation) => send(api.anonymous, operation, nowhere),
   403: async (operation) => {
     if (operation.operationId === 'registerUser') return send(closed.anonymous, operation, nowhere);
-    const { ids } = await somebodyWithWork();
-    await api.addMember(ids.project_id, viewer, 'viewer');
-    return send(viewer, operation, ids);
+    const { owner, ids } = await somebodyWithWork();
+    const { body } = await owner.post('/users/me/tokens', { name: 'x', scopes: ['read'] });
+    return send(new Client(api, body.token), operation, ids);
   },
   404: (operation) =>
     operation.operationId === 'explainProblem'
@@ -123,6 +129,11 @@ const recipes: Record<number, (operation: Operation) => Promise<{ status: number
       return send(api.anonymous, operation, nowhere, { raw: JSON.stringify(taken), headers: json });
     }
     const { owner, ids } = await somebodyWithWork();
+    if (operation.operationId === 'patchProfile')
+      return owner.patch('/users/me', { username: viewer.username });
+    if (operation.operationId === 'createApiToken')
+      await api.sql`insert into api_tokens (id, user_id, name, token_hash, scopes)
+        select gen_random_uuid(), ${owner.id}, 'n', gen_random_uuid(), '{read}' from generate_series(1, 100)`;
     await owner.patch(`/projects/${ids.project_id}`, { archived: true });
     return send(owner, operation, ids);
   },
@@ -140,12 +151,31 @@ const recipes: Record<number, (operation: Operation) => Promise<{ status: number
 
 async function success(operation: Operation) {
   const { owner, ids } = await somebodyWithWork();
-  if (operation.operationId === 'logIn')
-    return api.anonymous.post('/users/login', {
-      username: owner.username,
-      password: owner.password,
-    });
-  return send(owner, operation, ids);
+  const { username, password } = owner;
+  const logIn = () => api.anonymous.post('/users/login', { username, password });
+  const special: Record<string, () => Promise<{ status: number }>> = {
+    logIn,
+    refreshSession: async () => {
+      const { refresh_token } = (await logIn()).body;
+      return api.anonymous.post('/users/refresh', { refresh_token });
+    },
+    changePassword: () =>
+      owner.put('/users/me/password', {
+        current_password: password,
+        new_password: 'an entirely new phrase',
+      }),
+    deleteAccount: () => owner.request('DELETE', '/users/me', { password }),
+    endSession: async () => {
+      await logIn();
+      const [newest] = (await owner.get('/users/me/sessions')).body.items;
+      return send(owner, operation, { ...ids, session_id: newest.id });
+    },
+    deleteApiToken: async () => {
+      const { body } = await owner.post('/users/me/tokens', { name: 'x', scopes: ['read'] });
+      return send(owner, operation, { ...ids, token_id: body.id });
+    },
+  };
+  return special[operation.operationId]?.() ?? send(owner, operation, ids);
 }
 
 let stranger: Persona;

@@ -215,9 +215,12 @@ test('a token that outlives its user opens nothing and writes nothing', async ()
   await api.addMember(project.id, ada, 'editor');
   await api.sql`delete from users where id = ${ada.id}`;
   const before = await api.countRows();
-  expect((await ada.get('/users/me')).body.code).toBe('invalid_token');
-  expect((await ada.post('/projects/', { name: 'Ghost' })).body.code).toBe('invalid_token');
-  expect((await ada.get('/projects/')).body.items).toEqual([]);
-  expect((await ada.post(`/tasks/projects/${project.id}`, { title: 'Ghost' })).status).toBe(404);
+  const answers = [
+    await ada.get('/users/me'),
+    await ada.get('/projects/'),
+    await ada.post('/projects/', { name: 'Ghost' }),
+    await ada.post(`/tasks/projects/${project.id}`, { title: 'Ghost' }),
+  ];
+  expect(answers.map(({ body }) => body.code)).toEqual(Array(4).fill('invalid_token'));
   expect(await api.countRows()).toEqual(before);
 });

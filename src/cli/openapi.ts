@@ -13,6 +13,7 @@ const api = createApi({
   passwords: bunPasswords(),
   log: () => undefined,
   now: () => new Date(),
+  address_of: () => undefined,
   swagger_ui_file: async () => undefined,
 });
 const file = new URL('../../openapi.json', import.meta.url);

@@ -6,12 +6,20 @@
 import { and, type Column, eq, inArray, isNull } from 'drizzle-orm';
 import { Problem } from '../problem.ts';
 import type { Database } from './database.ts';
-import { project_members, projects, type Role, tasks } from './schema.ts';
+import { project_members, projects, type Role, type Scope, tasks } from './schema.ts';
 
-/** Whoever sent the request, as the access token says. */
+/** Whoever sent the request. */
 export interface CurrentUser {
   id: string;
   username: string;
+  /** What the credential allows; a log-in allows everything. */
+  scopes: readonly Scope[];
+  /** Missing where the credential is an API token. */
+  session_id?: string;
+}
+
+/** Somebody who gave his password, not a script of his. */
+export interface LoggedInUser extends CurrentUser {
   session_id: string;
 }
 

@@ -33,6 +33,7 @@ export const users = pgTable(
     username: text().notNull(),
     email: text().notNull(),
     password_hash: text().notNull(),
+    disabled_at: instant(),
     created_at: created_at(),
     updated_at: updated_at(),
   },
@@ -41,6 +42,93 @@ export const users = pgTable(
     uniqueIndex('users_username_key').on(sql`lower(${table.username} collate "C")`),
     uniqueIndex('users_email_key').on(sql`lower(${table.email} collate "C")`),
   ],
+);
+
+/** A log-in. It ends by being deleted, and its refresh tokens with it. */
+export const sessions = pgTable(
+  'sessions',
+  {
+    id: uuid().primaryKey(),
+    user_id: uuid().notNull(),
+    /** The number of the refresh token that is not spent. */
+    generation: integer().notNull().default(1),
+    user_agent: text(),
+    address: text(),
+    created_at: created_at(),
+    last_used_at: instant().notNull().default(sql`now()`),
+    /** Not even a session in use outlives this. */
+    expires_at: instant().notNull(),
+  },
+  (table) => [
+    foreignKey({
+      name: 'sessions_user_id_fkey',
+      columns: [table.user_id],
+      foreignColumns: [users.id],
+    }).onDelete('cascade'),
+    index('sessions_user_id_created_at_idx').on(table.user_id, table.created_at, table.id),
+  ],
+);
+
+/** Every refresh token of a living session, spent ones too: using one of those gives a thief away. */
+export const refresh_tokens = pgTable(
+  'refresh_tokens',
+  {
+    /** SHA-256 in base64url. */
+    token_hash: text().primaryKey(),
+    session_id: uuid().notNull(),
+    user_id: uuid().notNull(),
+    /** Each token of a session has the number after its predecessor's. */
+    generation: integer().notNull(),
+    created_at: created_at(),
+    spent_at: instant(),
+  },
+  (table) => [
+    foreignKey({
+      name: 'refresh_tokens_session_id_fkey',
+      columns: [table.session_id],
+      foreignColumns: [sessions.id],
+    }).onDelete('cascade'),
+    uniqueIndex('refresh_tokens_session_id_generation_key').on(table.session_id, table.generation),
+  ],
+);
+
+export const scopes = ['read', 'write'] as const;
+export type Scope = (typeof scopes)[number];
+
+export const api_tokens = pgTable(
+  'api_tokens',
+  {
+    id: uuid().primaryKey(),
+    user_id: uuid().notNull(),
+    name: text().notNull(),
+    /** SHA-256 in base64url. */
+    token_hash: text().notNull(),
+    scopes: text({ enum: scopes }).array().notNull(),
+    expires_at: instant(),
+    last_used_at: instant(),
+    created_at: created_at(),
+  },
+  (table) => [
+    foreignKey({
+      name: 'api_tokens_user_id_fkey',
+      columns: [table.user_id],
+      foreignColumns: [users.id],
+    }).onDelete('cascade'),
+    uniqueIndex('api_tokens_token_hash_key').on(table.token_hash),
+    index('api_tokens_user_id_created_at_idx').on(table.user_id, table.created_at, table.id),
+  ],
+);
+
+/** Counters that replicas share. A row whose window is over counts as none. */
+export const rate_limits = pgTable(
+  'rate_limits',
+  {
+    /** The limit's name and a hash of whom it counts. */
+    key: text().primaryKey(),
+    hits: integer().notNull(),
+    resets_at: instant().notNull(),
+  },
+  (table) => [index('rate_limits_resets_at_idx').on(table.resets_at)],
 );
 
 export const projects = pgTable('projects', {

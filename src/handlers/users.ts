@@ -1,11 +1,19 @@
-import { eq, sql } from 'drizzle-orm';
+import { and, eq, inArray, ne, sql } from 'drizzle-orm';
 import { v7 as uuidv7 } from 'uuid';
-import type { CurrentUser } from '../db/access.ts';
+import type { CurrentUser, LoggedInUser } from '../db/access.ts';
 import type { Database } from '../db/database.ts';
-import { users } from '../db/schema.ts';
+import { project_members, projects, sessions, users } from '../db/schema.ts';
 import type { Passwords } from '../platform.ts';
 import { Problem } from '../problem.ts';
-import type { Login, Registration, Tokens, User } from '../schemas/users.ts';
+import type {
+  AccountDeletion,
+  PasswordChange,
+  Registration,
+  User,
+  UserPatch,
+} from '../schemas/users.ts';
+import { limitPasswordChecks, limitRegistrations } from './limits.ts';
+import { refuseWeakPassword } from './password-rules.ts';
 
 const profile = {
   id: users.id,
@@ -15,64 +23,140 @@ const profile = {
   updated_at: users.updated_at,
 };
 
-/** Who signs the access tokens. */
-interface TokenIssuer {
-  issue(user: User, session_id: string): Promise<Tokens>;
+/** Keyboards differ in how they compose; NFKC makes the same password the same bytes. */
+export const normalizePassword = (password: string) => password.normalize('NFKC');
+
+/** Who may register, and from where somebody does. */
+interface RegistrationRules {
+  registration: 'open' | 'closed';
+  rate_limit: boolean;
+  address: string | null;
 }
 
 /**
  * Makes an account. The unique indexes decide whether the names are free, so of twenty at once one wins.
- * @throws {Problem} `registration_closed`, `username_taken`, `email_taken`, `overloaded`.
+ * @throws {Problem} `registration_closed`, `weak_password`, `username_taken`, `email_taken`, `rate_limited`,
+ * `overloaded`.
  */
 export async function registerUser(
   db: Database,
   passwords: Passwords,
-  registration: 'open' | 'closed',
-  input: Registration,
+  { registration, rate_limit, address }: RegistrationRules,
+  { username, email, password }: Registration,
 ): Promise<User> {
   if (registration === 'closed') throw new Problem('registration_closed');
-  const password_hash = await passwords.hash(normalize(input.password));
+  await refuseWeakPassword(password, { username, email, location: 'body.password' });
+  await limitRegistrations(db, rate_limit, address);
+  const password_hash = await passwords.hash(normalizePassword(password));
   const [user] = await db
     .insert(users)
-    .values({ id: uuidv7(), username: input.username, email: input.email, password_hash })
+    .values({ id: uuidv7(), username, email, password_hash })
     .returning(profile);
   return user as User;
 }
 
-/**
- * Trades a user name or email with its password for an access token, in a session of its own.
- * @throws {Problem} `invalid_credentials`, the same and after the same work whichever was wrong; `overloaded`.
- */
-export async function logIn(
-  db: Database,
-  passwords: Passwords,
-  tokens: TokenIssuer,
-  input: Login,
-): Promise<Tokens> {
-  // A user name never holds an @, so one index answers.
-  const column = input.username.includes('@') ? users.email : users.username;
-  const [found] = await db
-    .select({ ...profile, password_hash: users.password_hash })
-    .from(users)
-    .where(eq(sql`lower(${column} collate "C")`, sql`lower(${input.username} collate "C")`));
-  const matches = await passwords.verify(
-    normalize(input.password),
-    found?.password_hash ?? NOBODYS_HASH,
-  );
-  if (!found || !matches) throw new Problem('invalid_credentials');
-  return tokens.issue(found, uuidv7());
-}
-
-/** @throws {Problem} `invalid_token` when the account was deleted while the token lived. */
+/** @throws {Problem} `invalid_token` when the account was deleted a moment ago. */
 export async function readProfile(db: Database, user: CurrentUser): Promise<User> {
   const [found] = await db.select(profile).from(users).where(eq(users.id, user.id));
   if (!found) throw new Problem('invalid_token');
   return found;
 }
 
-/** An unknown user costs the same one hash: this is of a password that was thrown away, with the same parameters. */
-const NOBODYS_HASH =
-  '$argon2id$v=19$m=19456,t=2,p=1$pjOZjgrOYkeKmNqY/mUONh4502xkSWMD7s45by9h570$xZMqYj18NdjKy87ok2qn8ec12TdnTb3wm/SOJfUb+3Y';
+/**
+ * Merges a patch (RFC 7396) into the profile; an empty one changes nothing.
+ * @throws {Problem} `username_taken`, `email_taken`, `invalid_token`.
+ */
+export async function patchProfile(
+  db: Database,
+  user: LoggedInUser,
+  input: UserPatch,
+): Promise<User> {
+  if (Object.keys(input).length === 0) return readProfile(db, user);
+  const [changed] = await db
+    .update(users)
+    .set({ ...input, updated_at: sql`now()` })
+    .where(eq(users.id, user.id))
+    .returning(profile);
+  if (!changed) throw new Problem('invalid_token');
+  return changed;
+}
 
-/** Keyboards differ in how they compose; NFKC makes the same password the same bytes. */
-const normalize = (password: string) => password.normalize('NFKC');
+/**
+ * Changes the password and ends all other sessions. API tokens stay: they were made to outlive log-ins.
+ * @throws {Problem} `invalid_credentials`, `weak_password`, `rate_limited`, `overloaded`.
+ */
+export async function changePassword(
+  db: Database,
+  passwords: Passwords,
+  rate_limit: boolean,
+  user: LoggedInUser,
+  input: PasswordChange,
+): Promise<void> {
+  const { password_hash: old_hash, ...names } = await verifyOwnPassword(
+    db,
+    passwords,
+    rate_limit,
+    user,
+    input.current_password,
+  );
+  await refuseWeakPassword(input.new_password, { ...names, location: 'body.new_password' });
+  const password_hash = await passwords.hash(normalizePassword(input.new_password));
+  await db.transaction(async (tx) => {
+    const changed = await tx
+      .update(users)
+      .set({ password_hash, updated_at: sql`now()` })
+      .where(and(eq(users.id, user.id), eq(users.password_hash, old_hash)))
+      .returning({ id: users.id });
+    if (changed.length === 0) throw new Problem('invalid_credentials');
+    // A statement of its own: it sees the sessions that began while the one above waited for the row.
+    await tx
+      .delete(sessions)
+      .where(and(eq(sessions.user_id, user.id), ne(sessions.id, user.session_id)));
+  });
+}
+
+/**
+ * Deletes the account, the projects it owns with all that is in them, its sessions and API tokens. In shared projects
+ * the work stays.
+ * @throws {Problem} `invalid_credentials`, `rate_limited`, `overloaded`.
+ */
+export async function deleteAccount(
+  db: Database,
+  passwords: Passwords,
+  rate_limit: boolean,
+  user: LoggedInUser,
+  input: AccountDeletion,
+): Promise<void> {
+  await verifyOwnPassword(db, passwords, rate_limit, user, input.password);
+  await db.transaction(async (tx) => {
+    // Locked first, so that no project can be made between the two deletions and be left without an owner.
+    await tx.select({ id: users.id }).from(users).where(eq(users.id, user.id)).for('update');
+    const owned = tx
+      .select({ id: project_members.project_id })
+      .from(project_members)
+      .where(and(eq(project_members.user_id, user.id), eq(project_members.role, 'owner')));
+    await tx.delete(projects).where(inArray(projects.id, owned));
+    await tx.delete(users).where(eq(users.id, user.id));
+  });
+}
+
+/** @returns the names of the account and the hash that the password was verified against. */
+async function verifyOwnPassword(
+  db: Database,
+  passwords: Passwords,
+  rate_limit: boolean,
+  user: LoggedInUser,
+  password: string,
+) {
+  const [found] = await db
+    .select({ username: users.username, email: users.email, password_hash: users.password_hash })
+    .from(users)
+    .where(eq(users.id, user.id));
+  if (!found) throw new Problem('invalid_token');
+  const verify = () => passwords.verify(normalizePassword(password), found.password_hash);
+  if (!(await limitPasswordChecks(db, rate_limit, user.id, verify)))
+    throw new Problem('invalid_credentials', {
+      audit: { event: 'password_check_failed', user_id: user.id, session_id: user.session_id },
+    });
+  return found;
+}

@@ -1,41 +1,51 @@
 /** Password hashing on Bun: its own argon2id, which runs off the event loop. */
 import type { Passwords } from '../platform.ts';
-import { Problem } from '../problem.ts';
+import { inspectHash, MEMORY_KIB, NOBODYS_HASH, PASSES } from './argon2id.ts';
+import { boundedConcurrency } from './bounded-concurrency.ts';
 
-/** OWASP's first choice for argon2id; p is 1. The same on every runtime, so that accounts move freely. */
-const parameters = { algorithm: 'argon2id', memoryCost: 19_456, timeCost: 2 } as const;
+/** Bun's argon2 has one lane always. */
+const parameters = { algorithm: 'argon2id', memoryCost: MEMORY_KIB, timeCost: PASSES } as const;
 
 /**
- * Hashes beyond those in flight wait in line; the line is short, because a log-in that waits for seconds is
- * worse than an honest 503. Each hash in flight holds 19 MiB.
+ * A hash keeps a core busy and holds 19 MiB. More at once than there are cores gives no more hashes, only a server
+ * that answers slowly meanwhile. The line is as long as a core works off in about a second, because a log-in that
+ * waits for seconds is worse than an honest 503.
  */
-const HASHES_IN_FLIGHT_MAX = 4;
-const HASHES_WAITING_MAX = 64;
+const HASHES_IN_FLIGHT_MAX = navigator.hardwareConcurrency;
+const HASHES_WAITING_PER_CORE_MAX = 32;
 
 export function bunPasswords(): Passwords {
-  const bounded = boundedConcurrency(HASHES_IN_FLIGHT_MAX, HASHES_WAITING_MAX);
+  const bound = boundedConcurrency(
+    HASHES_IN_FLIGHT_MAX,
+    HASHES_IN_FLIGHT_MAX * HASHES_WAITING_PER_CORE_MAX,
+  );
   return {
-    hash: (password) => bounded(() => Bun.password.hash(password, parameters)),
-    verify: (password, hash) => bounded(() => Bun.password.verify(password, hash)),
+    hash: (password) => bound.run(() => Bun.password.hash(password, parameters)),
+    verify: (password, hash) => bound.run(() => verify(password, hash)),
+    inspect: inspectHash,
+    get in_flight() {
+      return bound.in_flight;
+    },
+    get waiting() {
+      return bound.waiting;
+    },
   };
 }
 
-/** Runs at most `running_max` at once and lets `waiting_max` more wait in order; refuses what goes beyond. */
-function boundedConcurrency(running_max: number, waiting_max: number) {
-  const waiting: (() => void)[] = [];
-  let running = 0;
+async function verify(password: string, hash: string | undefined): Promise<boolean> {
+  if (hash === undefined || inspectHash(hash) === 'unreadable') return refuse(password);
+  try {
+    return await Bun.password.verify(password, hash);
+  } catch (error) {
+    // A hash that looks like one and cannot be: `PASSWORD_INVALID_ENCODING`, `PASSWORD_WEAK_PARAMETERS`, …
+    if (String((error as NodeJS.ErrnoException).code).startsWith('PASSWORD_'))
+      return refuse(password);
+    throw error;
+  }
+}
 
-  return async <T>(work: () => Promise<T>): Promise<T> => {
-    if (running < running_max) running += 1;
-    else if (waiting.length < waiting_max) await new Promise<void>((turn) => waiting.push(turn));
-    else throw new Problem('overloaded');
-    try {
-      return await work();
-    } finally {
-      // The slot passes to whoever waits longest, so `running` changes only where nobody does.
-      const next = waiting.shift();
-      if (next) next();
-      else running -= 1;
-    }
-  };
+/** Says no, after the same work as a yes. */
+async function refuse(password: string): Promise<false> {
+  await Bun.password.verify(password, NOBODYS_HASH);
+  return false;
 }

@@ -5,10 +5,8 @@
 import { jwt } from '@elysiajs/jwt';
 import { Elysia } from 'elysia';
 import { validate as isUuid, v7 as uuidv7 } from 'uuid';
-import type { CurrentUser } from '../db/access.ts';
 import type { Platform } from '../platform.ts';
 import { Problem } from '../problem.ts';
-import type { Tokens, User } from '../schemas/users.ts';
 
 const TYPE = 'at+jwt';
 const REQUIRED_CLAIMS = ['iss', 'aud', 'sub', 'sid', 'username', 'iat', 'exp', 'jti'];
@@ -20,11 +18,19 @@ const TOKEN_LENGTH_MAX = 4096;
 /** RFC 7515 §7.1, without the padding, white space and further parts that lenient decoders allow. */
 const COMPACT = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
 
+/** What an access token says. */
+export interface AccessClaims {
+  user_id: string;
+  username: string;
+  session_id: string;
+}
+
 export interface AccessTokens {
-  /** Signs an access token for a session. @returns the OAuth2 token response (RFC 6749 §5.1). */
-  issue(user: User, session_id: string): Promise<Tokens>;
+  readonly ttl_seconds: number;
+  /** Signs an access token. */
+  sign(claims: AccessClaims): Promise<string>;
   /** @throws {Problem} `token_expired` for a token that was valid once, `invalid_token` for any other. */
-  verify(token: string): Promise<CurrentUser>;
+  verify(token: string): Promise<AccessClaims>;
 }
 
 export const accessTokens = (platform: Platform) =>
@@ -40,18 +46,18 @@ function createAccessTokens({ settings, jwt_secret, now }: Platform): AccessToke
   const nowSeconds = () => Math.floor(now().getTime() / 1000);
 
   return {
-    async issue(user, session_id) {
-      const access_token = await current.sign({
+    ttl_seconds: settings.access_token_ttl_seconds,
+
+    sign: ({ user_id, username, session_id }) =>
+      current.sign({
         iss: settings.jwt_issuer,
         aud: settings.jwt_audience,
-        sub: user.id,
+        sub: user_id,
         sid: session_id,
-        username: user.username,
+        username,
         jti: uuidv7(),
         exp: nowSeconds() + settings.access_token_ttl_seconds,
-      });
-      return { access_token, token_type: 'bearer', expires_in: settings.access_token_ttl_seconds };
-    },
+      }),
 
     async verify(token) {
       if (token.length > TOKEN_LENGTH_MAX || !COMPACT.test(token) || !hasOurHeader(token))
@@ -79,7 +85,7 @@ function createAccessTokens({ settings, jwt_secret, now }: Platform): AccessToke
       if (!isId(sub) || !isId(sid) || !isText(username) || !isText(jti))
         throw new Problem('invalid_token');
       if (exp <= nowSeconds()) throw new Problem('token_expired');
-      return { id: sub, session_id: sid, username };
+      return { user_id: sub, session_id: sid, username };
     },
   };
 }

@@ -9,6 +9,7 @@ import { type AnyElysia, Elysia } from 'elysia';
 import { version } from '../../package.json';
 import { catalogue, type ProblemCode } from '../problem.ts';
 import { ProblemDocument } from '../schemas/problems.ts';
+import { isUnlimited } from './limits.ts';
 import type { OperationNotes } from './operation.ts';
 import { JSON_TYPE, MERGE_PATCH_TYPE } from './strict-input.ts';
 
@@ -39,17 +40,23 @@ export async function buildDocument(api: AnyElysia): Promise<OpenApiDocument> {
     if (!operation) continue;
     // Either form of a path is served; one is documented.
     const name = template.replace(/\/$/, '');
-    paths[name] = { ...paths[name], [verb]: correct(operation, verb, hooks, schemas) };
+    paths[name] = { ...paths[name], [verb]: correct(operation, name, verb, hooks, schemas) };
   }
   const components = { ...securitySchemes, headers: headerComponents, schemas: sorted(schemas) };
   return { openapi: '3.1.0', ...introduction, paths, components };
 }
 
 /** Puts an operation right. Named schemas that it meets are added to `schemas`. */
-function correct(drawn: Json, verb: string, { body, response = {} }: Hooks, schemas: Json): Json {
+function correct(
+  drawn: Json,
+  path: string,
+  verb: string,
+  { body, response = {} }: Hooks,
+  schemas: Json,
+): Json {
   const { 'x-notes': kept, parameters: drawn_parameters, requestBody, responses, ...rest } = drawn;
   const notes = kept as OperationNotes;
-  const codes = problemsOf(notes, body !== undefined);
+  const codes = problemsOf(notes, path, verb, body !== undefined);
   const content = (schema: TSchema, media_types: string[]) => {
     const media = { schema: reference(schema, schemas), example: exampleOf(schema) };
     return Object.fromEntries(media_types.map((type) => [type, media]));
@@ -66,7 +73,7 @@ function correct(drawn: Json, verb: string, { body, response = {} }: Hooks, sche
       status,
       {
         description: statusWords[status],
-        headers: headersOf(status, schema),
+        headers: headersOf(status, schema, isUnlimited(path) ? [] : limitHeaders),
         ...(!empty && { content: content(schema, [JSON_TYPE]) }),
       },
     ];
@@ -100,7 +107,9 @@ const introduction = {
   },
   servers: [{ url: '/', description: 'This server' }],
   tags: [
-    { name: 'Users', description: 'Accounts and log-in' },
+    { name: 'Users', description: 'Accounts' },
+    { name: 'Sessions', description: 'Log-in, and what it began' },
+    { name: 'API tokens', description: 'Credentials for scripts' },
     { name: 'Projects', description: 'What tasks belong to' },
     { name: 'Tasks', description: 'What is to be done' },
     { name: 'Service', description: 'Health, and what the problems mean' },
@@ -170,25 +179,35 @@ const headerComponents = Object.fromEntries(
     Location: 'The path of what was made.',
     'WWW-Authenticate': 'How to authenticate (RFC 6750 §3).',
     'Retry-After': 'Seconds to wait before the next try.',
+    RateLimit: 'What is left of the limit: `r` requests, whole again in `t` seconds.',
+    'RateLimit-Policy': 'The limit: `q` requests in `w` seconds.',
   }).map(([name, description]) => [name, { description, schema: { type: 'string' } }]),
 );
 
 const headerReferences = (names: string[]) =>
   Object.fromEntries(names.map((name) => [name, { $ref: `#/components/headers/${name}` }]));
 
-function headersOf(status: string, schema: TSchema): Json {
+const limitHeaders = ['RateLimit', 'RateLimit-Policy'];
+
+function headersOf(status: string, schema: TSchema, of_limit: string[]): Json {
   const versioned = status === '304' || schema.properties?.version !== undefined;
   return headerReferences([
     'X-Request-Id',
     ...(versioned ? ['ETag'] : []),
     ...(versioned && status === '201' ? ['Location'] : []),
+    ...of_limit,
   ]);
 }
 
 // --- Problems --------------------------------------------------------------------------------------------------
 
 /** The problems that follow from the shape of an operation, and its own. */
-function problemsOf(notes: OperationNotes, has_body: boolean): ProblemCode[] {
+function problemsOf(
+  notes: OperationNotes,
+  path: string,
+  verb: string,
+  has_body: boolean,
+): ProblemCode[] {
   const of_body = ['malformed_json', 'payload_too_large', 'unsupported_media_type'] as const;
   const of_users = ['unauthenticated', 'invalid_token', 'token_expired'] as const;
   const of_database = ['internal', 'database_unavailable'] as const;
@@ -196,8 +215,10 @@ function problemsOf(notes: OperationNotes, has_body: boolean): ProblemCode[] {
     'malformed_request',
     ...(has_body ? of_body : []),
     ...(notes.public ? [] : [...of_users, ...of_database]),
+    ...(notes.public || verb === 'get' ? [] : (['insufficient_scope'] as const)),
     ...(notes.problems ?? []),
     'validation_failed',
+    ...(isUnlimited(path) ? [] : (['rate_limited'] as const)),
   ];
 }
 
@@ -211,6 +232,7 @@ function problemAnswers(codes: ProblemCode[], schemas: Json): Json {
         'X-Request-Id',
         ...(status === '401' ? ['WWW-Authenticate'] : []),
         ...(status === '429' || status === '503' ? ['Retry-After'] : []),
+        ...(status === '429' ? limitHeaders : []),
       ]),
       content: {
         'application/problem+json': {

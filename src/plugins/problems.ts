@@ -12,20 +12,34 @@ import type { Log } from '../log.ts';
 import { catalogue, type FieldError, invalid, Problem, type ProblemCode } from '../problem.ts';
 import { type Fault, findFault } from '../schemas/common.ts';
 import { noContent } from './conventions.ts';
+import { preflightHeaders } from './cors.ts';
 import { FORM_TYPE, locate, mediaType } from './strict-input.ts';
 
 const ERRORS_MAX = 20;
 const RETRY_AFTER_SECONDS = 1;
+
+/** Refusals that whoever watches for attacks wants to see. */
+const audited: ReadonlySet<ProblemCode> = new Set([
+  'invalid_credentials',
+  'invalid_refresh_token',
+  'invalid_token',
+  'insufficient_scope',
+  'rate_limited',
+]);
 
 /** @param allowedMethods the methods that a path knows, for 405; empty for an unknown path. */
 export const problems = (log: Log, allowedMethods: (path: string) => string[]) =>
   new Elysia({ name: 'problems' }).onError({ as: 'global' }, ({ error, request, set, path }) => {
     const allowed = allowedMethods(path);
     if (request.method === 'OPTIONS' && allowed.length > 0) return answerOptions(set, allowed);
-    const problem = findProblem(error, request.method, allowed);
+    const problem = findProblem(error, request, allowed);
     const request_id = String(set.headers['x-request-id']);
     if (problem.code === 'internal')
       log('error', 'internal_error', { request_id, method: request.method, ...describe(error) });
+    if (audited.has(problem.code)) {
+      const { event = problem.code, ...whom } = problem.particulars.audit ?? {};
+      log('warn', event, { request_id, ...whom });
+    }
     const { status, title } = catalogue[problem.code];
     set.status = status;
     Object.assign(set.headers, headersOf(problem), {
@@ -44,11 +58,11 @@ export const problems = (log: Log, allowedMethods: (path: string) => string[]) =
     };
   });
 
-function findProblem(error: unknown, method: string, allowed: string[]): Problem {
+function findProblem(error: unknown, request: Request, allowed: string[]): Problem {
   if (error instanceof Problem) return error;
-  if (error instanceof ValidationError) return problemOfValidation(error);
+  if (error instanceof ValidationError) return problemOfValidation(error, request);
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  if (code === 'NOT_FOUND') return problemOfRouting(method, allowed);
+  if (code === 'NOT_FOUND') return problemOfRouting(request.method, allowed);
   const failure = findFailure(error);
   return (failure && problemOfFailure(failure)) ?? new Problem('internal');
 }
@@ -61,7 +75,7 @@ function problemOfRouting(method: string, allowed: string[]): Problem {
 /** No path has an OPTIONS route of its own, so the question arrives here as an unknown path. */
 function answerOptions(set: Parameters<typeof noContent>[0], allowed: string[]): Response {
   noContent(set);
-  set.headers.allow = allowed.join(', ');
+  Object.assign(set.headers, { allow: allowed.join(', ') }, preflightHeaders(set, allowed));
   return new Response(null, { status: 204 });
 }
 
@@ -98,7 +112,7 @@ const frames = (error: Error) =>
 
 // --- Validation ------------------------------------------------------------------------------------------------
 
-function problemOfValidation(error: ValidationError): Problem {
+function problemOfValidation(error: ValidationError, request: Request): Problem {
   // A row that does not fit its schema is our fault, not the client's.
   if (error.type === 'response') return new Problem('internal');
   // A path parameter that no id can be equal to names nothing.
@@ -107,7 +121,9 @@ function problemOfValidation(error: ValidationError): Problem {
   for (const found of valueErrors(error)) {
     const fault = findCause(found);
     const path = found.path.split('/').slice(1).join('.');
-    const location = path === '' ? error.type : locate(error.type, path);
+    // An & that was not encoded makes a field of a form out of half a password.
+    const hidden = fault.code === 'unknown_field' && mediaType(request) === FORM_TYPE;
+    const location = path === '' || hidden ? error.type : locate(error.type, path);
     if (!errors.has(location)) errors.set(location, { location, ...fault });
     if (errors.size === ERRORS_MAX) break;
   }
@@ -163,7 +179,9 @@ const isTokenRequest = (request: Request, path: string) =>
 
 /** RFC 6749 §5.2. */
 function oauthError({ code, message, particulars }: Problem) {
-  const wrongGrant = particulars.errors?.some(({ location }) => location === 'body.grant_type');
+  const wrongGrant = particulars.errors?.some(
+    ({ location, code }) => location === 'body.grant_type' && code === 'not_allowed',
+  );
   const grants: ProblemCode[] = ['invalid_credentials', 'invalid_refresh_token'];
   const error = wrongGrant
     ? 'unsupported_grant_type'

@@ -7,9 +7,8 @@ import {
   readProject,
 } from '../handlers/projects.ts';
 import type { Platform } from '../platform.ts';
-import type { AccessTokensPlugin } from '../plugins/access-tokens.ts';
 import { noContent } from '../plugins/conventions.ts';
-import { currentUser } from '../plugins/current-user.ts';
+import type { CurrentUserPlugin } from '../plugins/current-user.ts';
 import { etag } from '../plugins/etag.ts';
 import { operation } from '../plugins/operation.ts';
 import { strictInput } from '../plugins/strict-input.ts';
@@ -23,9 +22,9 @@ import {
   ProjectPath,
 } from '../schemas/projects.ts';
 
-export const projects = ({ database: db, settings }: Platform, tokens: AccessTokensPlugin) =>
+export const projects = ({ database: db, settings }: Platform, current: CurrentUserPlugin) =>
   new Elysia({ prefix: '/projects', tags: ['Projects'] })
-    .use(currentUser(tokens))
+    .use(current)
     .use(strictInput(settings.body_limit_bytes))
     .use(etag)
     .post(

@@ -8,9 +8,8 @@ import {
   replaceTask,
 } from '../handlers/tasks.ts';
 import type { Platform } from '../platform.ts';
-import type { AccessTokensPlugin } from '../plugins/access-tokens.ts';
 import { noContent } from '../plugins/conventions.ts';
-import { currentUser } from '../plugins/current-user.ts';
+import type { CurrentUserPlugin } from '../plugins/current-user.ts';
 import { etag } from '../plugins/etag.ts';
 import { operation } from '../plugins/operation.ts';
 import { strictInput } from '../plugins/strict-input.ts';
@@ -18,9 +17,9 @@ import { Nothing } from '../schemas/common.ts';
 import { ProjectPath } from '../schemas/projects.ts';
 import { Task, TaskListQuery, TaskPage, TaskPatch, TaskPath, TaskWrite } from '../schemas/tasks.ts';
 
-export const tasks = ({ database: db, settings }: Platform, tokens: AccessTokensPlugin) =>
+export const tasks = ({ database: db, settings }: Platform, current: CurrentUserPlugin) =>
   new Elysia({ prefix: '/tasks', tags: ['Tasks'] })
-    .use(currentUser(tokens))
+    .use(current)
     .use(strictInput(settings.body_limit_bytes))
     .use(etag)
     .post(

@@ -1,62 +1,154 @@
 import { Elysia } from 'elysia';
-import { logIn, readProfile, registerUser } from '../handlers/users.ts';
+import { exportAccount } from '../handlers/export.ts';
+import {
+  changePassword,
+  deleteAccount,
+  patchProfile,
+  readProfile,
+  registerUser,
+} from '../handlers/users.ts';
 import type { Platform } from '../platform.ts';
-import type { AccessTokensPlugin } from '../plugins/access-tokens.ts';
-import { currentUser } from '../plugins/current-user.ts';
+import { audit } from '../plugins/audit.ts';
+import { noContent } from '../plugins/conventions.ts';
+import { type CurrentUserPlugin, loggedInUser } from '../plugins/current-user.ts';
 import { operation } from '../plugins/operation.ts';
-import { FORM_TYPE, JSON_TYPE, strictInput } from '../plugins/strict-input.ts';
-import { Login, Registration, Tokens, User } from '../schemas/users.ts';
+import { JSON_TYPE, strictInput } from '../plugins/strict-input.ts';
+import { Nothing } from '../schemas/common.ts';
+import { AccountExport } from '../schemas/export.ts';
+import {
+  AccountDeletion,
+  PasswordChange,
+  Registration,
+  User,
+  UserPatch,
+} from '../schemas/users.ts';
 
-export const users = (platform: Platform, tokens: AccessTokensPlugin) =>
+export const users = (platform: Platform, current: CurrentUserPlugin) =>
   new Elysia({ prefix: '/users', tags: ['Users'] })
     .use(registration(platform))
-    .use(login(platform, tokens))
-    .use(profile(platform, tokens));
+    .use(profile(platform, current))
+    .use(account(platform, current));
 
-const registration = ({ database: db, passwords, settings }: Platform) =>
-  new Elysia().use(strictInput(settings.body_limit_bytes)).post(
-    '/register',
-    ({ body, set }) => {
-      set.status = 201;
-      return registerUser(db, passwords, settings.registration, body);
-    },
-    {
-      body: Registration,
-      response: { 201: User },
-      detail: operation('registerUser', 'Make an account', {
-        public: true,
-        problems: [
-          'registration_closed',
-          'username_taken',
-          'email_taken',
-          'internal',
-          'database_unavailable',
-          'overloaded',
-        ],
-      }),
-    },
-  );
+const registration = (platform: Platform) => {
+  const { database: db, passwords, settings } = platform;
+  return new Elysia()
+    .use(audit(platform))
+    .use(strictInput(settings.body_limit_bytes))
+    .post(
+      '/register',
+      async ({ body, set, device, audit }) => {
+        const rules = { ...settings, address: device.address };
+        const user = await registerUser(db, passwords, rules, body);
+        audit('registered', { user_id: user.id });
+        set.status = 201;
+        return user;
+      },
+      {
+        body: Registration,
+        response: { 201: User },
+        detail: operation('registerUser', 'Make an account', {
+          public: true,
+          problems: [
+            'registration_closed',
+            'username_taken',
+            'email_taken',
+            'weak_password',
+            'overloaded',
+            'internal',
+            'database_unavailable',
+          ],
+        }),
+      },
+    );
+};
 
-const login = ({ database: db, passwords, settings }: Platform, tokens: AccessTokensPlugin) =>
+/** What an API token may read too. */
+const profile = ({ database: db, settings }: Platform, current: CurrentUserPlugin) =>
   new Elysia()
-    .use(tokens)
-    .use(strictInput(settings.body_limit_bytes, [JSON_TYPE, FORM_TYPE]))
-    .post('/login', ({ body, tokens }) => logIn(db, passwords, tokens, body), {
-      body: Login,
-      response: { 200: Tokens },
-      detail: operation('logIn', 'Trade a name and a password for an access token', {
-        description: 'Takes JSON, or the form of the OAuth2 password grant (RFC 6749 §4.3.2).',
-        public: true,
-        also_accepts: [FORM_TYPE],
-        problems: ['invalid_credentials', 'internal', 'database_unavailable', 'overloaded'],
-      }),
-    });
-
-const profile = ({ database: db, settings }: Platform, tokens: AccessTokensPlugin) =>
-  new Elysia()
-    .use(currentUser(tokens))
+    .use(current)
     .use(strictInput(settings.body_limit_bytes))
     .get('/me', ({ user }) => readProfile(db, user), {
       response: { 200: User },
       detail: operation('readProfile', 'Your own account'),
-    });
+    })
+    .get(
+      '/me/export',
+      ({ user, set }) => {
+        set.headers['content-disposition'] = 'attachment; filename="mantou-account.json"';
+        return streamOf(exportAccount(db, user));
+      },
+      {
+        response: { 200: AccountExport },
+        detail: operation('exportAccount', 'Everything you own, as one JSON document', {
+          description:
+            'Your profile, and your own projects with their members and tasks. Streamed.',
+        }),
+      },
+    );
+
+const account = (platform: Platform, current: CurrentUserPlugin) => {
+  const { database: db, passwords, settings } = platform;
+  return new Elysia()
+    .use(current)
+    .derive(loggedInUser)
+    .use(audit(platform))
+    .use(strictInput(settings.body_limit_bytes, [JSON_TYPE], ['PATCH', 'PUT', 'DELETE']))
+    .patch('/me', ({ user, body }) => patchProfile(db, user, body), {
+      body: UserPatch,
+      response: { 200: User },
+      detail: operation('patchProfile', 'Change your name or email', {
+        problems: ['forbidden', 'username_taken', 'email_taken'],
+      }),
+    })
+    .put(
+      '/me/password',
+      async ({ user, body, set, forgetCredentials, audit }) => {
+        await changePassword(db, passwords, settings.rate_limit, user, body);
+        forgetCredentials();
+        audit('password_changed', { user_id: user.id, session_id: user.session_id });
+        return noContent(set);
+      },
+      {
+        body: PasswordChange,
+        response: { 204: Nothing },
+        detail: operation('changePassword', 'Change your password', {
+          description: 'Ends all other sessions. API tokens stay.',
+          problems: ['invalid_credentials', 'forbidden', 'weak_password', 'overloaded'],
+        }),
+      },
+    )
+    .delete(
+      '/me',
+      async ({ user, body, set, forgetCredentials, audit }) => {
+        await deleteAccount(db, passwords, settings.rate_limit, user, body);
+        forgetCredentials();
+        audit('account_deleted', { user_id: user.id });
+        return noContent(set);
+      },
+      {
+        body: AccountDeletion,
+        response: { 204: Nothing },
+        detail: operation('deleteAccount', 'Delete your account and all it owns', {
+          description:
+            'Your projects go with their tasks, your sessions and API tokens end. In shared projects your work stays.',
+          problems: ['invalid_credentials', 'forbidden', 'overloaded'],
+        }),
+      },
+    );
+};
+
+/** A stream that is read as fast as the client takes it. The first piece is awaited, so that a failure is a problem. */
+async function streamOf(pieces: AsyncGenerator<string>): Promise<Response> {
+  const first = await pieces.next();
+  const encoder = new TextEncoder();
+  const stream = new ReadableStream<Uint8Array>({
+    start: (controller) => controller.enqueue(encoder.encode(first.value)),
+    async pull(controller) {
+      const { value, done } = await pieces.next();
+      if (done) controller.close();
+      else controller.enqueue(encoder.encode(value));
+    },
+    cancel: async () => void (await pieces.return(undefined)),
+  });
+  return new Response(stream, { headers: { 'content-type': 'application/json; charset=utf-8' } });
+}

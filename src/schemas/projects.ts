@@ -11,20 +11,17 @@ import {
   StrictObject,
   Text,
 } from './common.ts';
+import { Task } from './tasks.ts';
 
 const name = Text({ minLength: 1, maxLength: 120, visible: true, examples: ['Kitchen'] });
 const description = Nullable(Text({ maxLength: 20_000, examples: ['New tiles, new light'] }));
 
-export const Project = StrictObject('Project', {
+const fields = {
   id: Id('The project.'),
   name,
   description,
   archived_at: Nullable(Instant('Since when the project is read-only; null while it is not.'), {
     examples: [null],
-  }),
-  role: OneOf(roles, {
-    description: "The reader's own role.",
-    examples: ['owner'],
   }),
   created_at: Instant('When the project was made.'),
   updated_at: Instant('When it last changed.'),
@@ -33,8 +30,26 @@ export const Project = StrictObject('Project', {
     description: 'Grows by one with each change.',
     examples: [1],
   }),
-});
+};
+
+const role = (description: string) => OneOf(roles, { description, examples: ['owner'] });
+
+export const Project = StrictObject('Project', { ...fields, role: role("The reader's own role.") });
 export type Project = Static<typeof Project>;
+
+export const Member = StrictObject('Member', {
+  user_id: Id('The user.'),
+  username: Type.String({ examples: ['ada'] }),
+  role: role('What the member may do.'),
+  created_at: Instant('Since when.'),
+});
+
+/** A project with all that is in it. */
+export const WholeProject = StrictObject('WholeProject', {
+  ...fields,
+  members: Type.Array(Member),
+  tasks: Type.Array(Task),
+});
 
 export const ProjectPage = Page('ProjectPage', Project);
 export type ProjectPage = Static<typeof ProjectPage>;

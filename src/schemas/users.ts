@@ -23,46 +23,33 @@ const Email = Text({
   examples: ['ada@example.org'],
 });
 
+const PASSWORD_LENGTH_MIN = 8;
 const PASSWORD_LENGTH_MAX = 256;
+
+/** A password that somebody claims to have: too short a one is wrong, not invalid. */
+export const Password = (description: string) =>
+  Text({
+    minLength: 1,
+    maxLength: PASSWORD_LENGTH_MAX,
+    normalized: true,
+    description,
+    examples: ['correct horse battery staple'],
+  });
+
+const NewPassword = Text({
+  minLength: PASSWORD_LENGTH_MIN,
+  maxLength: PASSWORD_LENGTH_MAX,
+  normalized: true,
+  description: 'Any characters, compared in Unicode normal form NFKC. Common ones are refused.',
+  examples: ['correct horse battery staple'],
+});
 
 export const Registration = StrictObject('Registration', {
   username: Username,
   email: Email,
-  password: Text({
-    minLength: 8,
-    maxLength: PASSWORD_LENGTH_MAX,
-    normalized: true,
-    description: 'Any characters. Compared in Unicode normal form NFKC.',
-    examples: ['correct horse battery staple'],
-  }),
+  password: NewPassword,
 });
 export type Registration = Static<typeof Registration>;
-
-export const Login = StrictObject('Login', {
-  grant_type: Type.Optional(
-    Type.Literal('password', {
-      description: 'Sent by OAuth2 clients (RFC 6749 §4.3.2); may be left out.',
-    }),
-  ),
-  username: Text({
-    minLength: 1,
-    maxLength: 254,
-    description: 'The user name or the email.',
-    examples: ['ada'],
-  }),
-  password: Text({
-    minLength: 1,
-    maxLength: PASSWORD_LENGTH_MAX,
-    normalized: true,
-    examples: ['correct horse battery staple'],
-  }),
-  scope: Type.Optional(
-    Text({ maxLength: 256, description: 'Ignored: a log-in grants everything.' }),
-  ),
-  client_id: Type.Optional(Text({ maxLength: 256, description: 'Ignored.' })),
-  client_secret: Type.Optional(Text({ maxLength: 256, description: 'Ignored.' })),
-});
-export type Login = Static<typeof Login>;
 
 export const User = StrictObject('User', {
   id: Id('The user.'),
@@ -73,19 +60,20 @@ export const User = StrictObject('User', {
 });
 export type User = Static<typeof User>;
 
-export const Tokens = StrictObject(
-  'Tokens',
-  {
-    access_token: Type.String({
-      description: 'A JWT (RFC 9068), to send as `Authorization: Bearer`.',
-      examples: ['eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiIwMTlhIn0.c2lnbmF0dXJl'],
-    }),
-    token_type: Type.Literal('bearer'),
-    expires_in: Type.Integer({
-      description: 'Seconds until the access token expires.',
-      examples: [900],
-    }),
-  },
-  'An OAuth2 token response (RFC 6749 §5.1).',
+export const UserPatch = StrictObject(
+  'UserPatch',
+  { username: Type.Optional(Username), email: Type.Optional(Email) },
+  'A merge patch (RFC 7396): what is left out stays.',
 );
-export type Tokens = Static<typeof Tokens>;
+export type UserPatch = Static<typeof UserPatch>;
+
+export const PasswordChange = StrictObject('PasswordChange', {
+  current_password: Password('The password until now.'),
+  new_password: NewPassword,
+});
+export type PasswordChange = Static<typeof PasswordChange>;
+
+export const AccountDeletion = StrictObject('AccountDeletion', {
+  password: Password('Your password: deletion cannot be undone.'),
+});
+export type AccountDeletion = Static<typeof AccountDeletion>;

@@ -1,0 +1,373 @@
+/**
+ * Sessions: a log-in begins one, refreshing keeps it, deleting its row ends it. A session has a line of refresh tokens,
+ * each spent by its successor. The successor is a keyed digest of its predecessor, so two tabs, or a client whose
+ * answer was lost, that refresh with the same token at once get the same successor, and the line never forks.
+ */
+import { and, desc, eq, gt, isNull, ne, sql } from 'drizzle-orm';
+import { v7 as uuidv7 } from 'uuid';
+import type { CurrentUser, LoggedInUser } from '../db/access.ts';
+import type { Database } from '../db/database.ts';
+import { refresh_tokens, sessions, users } from '../db/schema.ts';
+import type { Passwords } from '../platform.ts';
+import { Problem } from '../problem.ts';
+import type { PageQuery } from '../schemas/common.ts';
+import type { Login, SessionPage } from '../schemas/sessions.ts';
+import { digest, keyedDigest, newSecret } from '../secrets.ts';
+import { limitLogins, limitRefreshes } from './limits.ts';
+import { after, pageOf } from './page.ts';
+import { normalizePassword } from './users.ts';
+
+/** A session ends this long after its log-in, used or not. */
+const SESSION_LIFETIME_DAYS = 90;
+/** At the log-in that would be one more, the one that was unused longest ends. */
+const SESSIONS_MAX = 100;
+/** How long the immediate predecessor is honoured. */
+const GRACE_SECONDS = 10;
+
+/** From where a session is used. */
+export interface Device {
+  user_agent: string | null;
+  address: string | null;
+}
+
+/** What the settings say of sessions. */
+export interface SessionRules {
+  /** Makes the successors of refresh tokens; whoever has it can sign access tokens too. */
+  key: string;
+  /** How long a session lives that is not refreshed. */
+  idle_seconds: number;
+  rate_limit: boolean;
+}
+
+/** What the access and refresh tokens of a session are made for. */
+export interface Grant {
+  user_id: string;
+  username: string;
+  session_id: string;
+  refresh_token: string;
+}
+
+const idle = (rules: SessionRules) => sql`make_interval(secs => ${rules.idle_seconds}::int)`;
+
+/**
+ * Begins a session for a user name or email with its password.
+ * @throws {Problem} `invalid_credentials`, the same and after the same work whichever was wrong; `rate_limited`,
+ * `overloaded`.
+ */
+export async function logIn(
+  db: Database,
+  passwords: Passwords,
+  rules: SessionRules,
+  device: Device,
+  input: Login,
+): Promise<Grant> {
+  const attempt = async () => {
+    const account = await authenticate(db, passwords, rules, device, input);
+    return beginSession(db, rules, device, account);
+  };
+  // Once more where the hash was another by then: a log-in beside this one made it anew, or the password was changed.
+  const grant = (await attempt()) ?? (await attempt());
+  if (!grant) throw new Problem('invalid_credentials');
+  return grant;
+}
+
+interface Account {
+  id: string;
+  username: string;
+  password_hash: string;
+}
+
+async function authenticate(
+  db: Database,
+  passwords: Passwords,
+  rules: SessionRules,
+  { address }: Device,
+  { username, password: given }: Login,
+): Promise<Account> {
+  // A user name never holds an @, so one index answers.
+  const column = username.includes('@') ? users.email : users.username;
+  const [found] = await db
+    .select({ id: users.id, username: users.username, password_hash: users.password_hash })
+    .from(users)
+    .where(eq(sql`lower(${column} collate "C")`, sql`lower(${username} collate "C")`));
+  const password = normalizePassword(given);
+  const verify = () => passwords.verify(password, found?.password_hash);
+  const matches = await limitLogins(db, rules.rate_limit, { username, address }, verify);
+  const condition = found && passwords.inspect(found.password_hash);
+  if (!found || !matches) {
+    const event = condition === 'unreadable' ? 'password_hash_unreadable' : 'login_failed';
+    throw new Problem('invalid_credentials', { audit: { event, user_id: found?.id } });
+  }
+  if (condition !== 'outdated') return found;
+  const password_hash = await passwords.hash(password);
+  await db
+    .update(users)
+    .set({ password_hash })
+    .where(and(eq(users.id, found.id), eq(users.password_hash, found.password_hash)));
+  return { ...found, password_hash };
+}
+
+/** @returns undefined where the account has another hash by now, is disabled or deleted. */
+async function beginSession(
+  db: Database,
+  rules: SessionRules,
+  device: Device,
+  account: Account,
+): Promise<Grant | undefined> {
+  const session_id = uuidv7();
+  const refresh_token = newSecret();
+  // Locked, so that a log-in and a change of password that meet happen one after the other: a session that began
+  // with the old password ends with the change, or does not begin.
+  const locked = db.$with('account').as(
+    db
+      .select({ id: users.id })
+      .from(users)
+      .where(
+        and(
+          eq(users.id, account.id),
+          eq(users.password_hash, account.password_hash),
+          isNull(users.disabled_at),
+        ),
+      )
+      .for('share'),
+  );
+  const pruned = db.$with('pruned').as(
+    db
+      .delete(sessions)
+      .where(
+        sql`${sessions.id} in (
+          select id from (
+            select id, last_used_at, expires_at, row_number() over (order by last_used_at desc) as place
+            from ${sessions} where user_id = ${account.id}
+          ) s where place >= ${SESSIONS_MAX} or expires_at <= now() or last_used_at <= now() - ${idle(rules)}
+        )`,
+      )
+      .returning({ id: sessions.id }),
+  );
+  const session = db.$with('session').as(
+    db
+      .insert(sessions)
+      .select(
+        db
+          .select({
+            id: sql`${session_id}::uuid`.as('id'),
+            user_id: locked.id,
+            generation: sql`1`.as('generation'),
+            user_agent: sql`${device.user_agent}::text`.as('user_agent'),
+            address: sql`${device.address}::text`.as('address'),
+            created_at: sql`now()`.as('created_at'),
+            last_used_at: sql`now()`.as('last_used_at'),
+            expires_at: sql`now() + make_interval(days => ${SESSION_LIFETIME_DAYS}::int)`.as(
+              'expires_at',
+            ),
+          })
+          .from(locked),
+      )
+      .returning({ id: sessions.id, user_id: sessions.user_id }),
+  );
+  const token_hash = await digest(refresh_token);
+  const token = db.$with('token').as(
+    db
+      .insert(refresh_tokens)
+      .select(
+        db
+          .select({
+            token_hash: sql`${token_hash}::text`.as('token_hash'),
+            session_id: session.id,
+            user_id: session.user_id,
+            generation: sql`1`.as('generation'),
+            created_at: sql`now()`.as('created_at'),
+            spent_at: sql`null::timestamptz`.as('spent_at'),
+          })
+          .from(session),
+      )
+      .returning({ session_id: refresh_tokens.session_id }),
+  );
+  const begun = await db
+    .with(locked, pruned, session, token)
+    .select({ session_id: token.session_id })
+    .from(token);
+  if (begun.length === 0) return undefined;
+  return { user_id: account.id, username: account.username, session_id, refresh_token };
+}
+
+/**
+ * Spends a refresh token for its successor. The immediate predecessor is honoured for 10 s with the same successor;
+ * any other spent token is taken for stolen and ends the session.
+ * @throws {Problem} `invalid_refresh_token`, `rate_limited`.
+ */
+export async function refreshSession(
+  db: Database,
+  rules: SessionRules,
+  device: Device,
+  presented: string,
+): Promise<Grant> {
+  const successor = await keyedDigest(rules.key, presented);
+  const [presented_hash, successor_hash] = await Promise.all([
+    digest(presented),
+    digest(successor),
+  ]);
+  await limitRefreshes(db, rules.rate_limit, presented_hash, device.address);
+  const spent = db.$with('spent').as(
+    db
+      .update(refresh_tokens)
+      .set({ spent_at: sql`now()` })
+      .from(sessions)
+      .innerJoin(users, eq(users.id, sessions.user_id))
+      .where(
+        and(
+          eq(refresh_tokens.token_hash, presented_hash),
+          isNull(refresh_tokens.spent_at),
+          gt(refresh_tokens.created_at, sql`now() - ${idle(rules)}`),
+          eq(sessions.id, refresh_tokens.session_id),
+          gt(sessions.expires_at, sql`now()`),
+          isNull(users.disabled_at),
+        ),
+      )
+      .returning({
+        session_id: refresh_tokens.session_id,
+        user_id: refresh_tokens.user_id,
+        generation: refresh_tokens.generation,
+        username: users.username,
+      }),
+  );
+  const next = db.$with('next').as(
+    db
+      .insert(refresh_tokens)
+      .select(
+        db
+          .select({
+            token_hash: sql`${successor_hash}::text`.as('token_hash'),
+            session_id: spent.session_id,
+            user_id: spent.user_id,
+            generation: sql`${spent.generation} + 1`.as('generation'),
+            created_at: sql`now()`.as('created_at'),
+            spent_at: sql`null::timestamptz`.as('spent_at'),
+          })
+          .from(spent),
+      )
+      .returning({ generation: refresh_tokens.generation }),
+  );
+  const used = db.$with('used').as(
+    db
+      .update(sessions)
+      .set({ last_used_at: sql`now()`, generation: sql`${next.generation}`, ...device })
+      .from(spent)
+      .innerJoin(next, sql`true`)
+      .where(eq(sessions.id, spent.session_id))
+      .returning({ session_id: sessions.id, user_id: sessions.user_id, username: spent.username }),
+  );
+  const [grant] = await db
+    .with(spent, next, used)
+    .select({ session_id: used.session_id, user_id: used.user_id, username: used.username })
+    .from(used);
+  const honoured = grant ?? (await honourOrEnd(db, presented_hash, successor_hash));
+  return { ...honoured, refresh_token: successor };
+}
+
+/** For a token that could not be spent: the grant of a predecessor within its grace, or the end of its session. */
+async function honourOrEnd(db: Database, presented_hash: string, successor_hash: string) {
+  const [token] = await db
+    .select({
+      session_id: refresh_tokens.session_id,
+      user_id: refresh_tokens.user_id,
+      username: users.username,
+      is_spent: sql<boolean>`${refresh_tokens.spent_at} is not null`,
+      honoured: sql<boolean>`${refresh_tokens.spent_at} > now() - make_interval(secs => ${GRACE_SECONDS}::int)
+        and ${sessions.expires_at} > now() and ${users.disabled_at} is null
+        and exists (
+          select from ${refresh_tokens} successor
+          where successor.token_hash = ${successor_hash} and successor.session_id = ${sessions.id}
+            and successor.generation = ${sessions.generation} and successor.spent_at is null
+        )`,
+    })
+    .from(refresh_tokens)
+    .innerJoin(sessions, eq(sessions.id, refresh_tokens.session_id))
+    .innerJoin(users, eq(users.id, sessions.user_id))
+    .where(eq(refresh_tokens.token_hash, presented_hash));
+  if (token?.honoured) {
+    const { session_id, user_id, username } = token;
+    return { session_id, user_id, username };
+  }
+  if (!token) throw new Problem('invalid_refresh_token');
+  await db.delete(sessions).where(eq(sessions.id, token.session_id));
+  throw new Problem('invalid_refresh_token', {
+    audit: {
+      event: token.is_spent ? 'refresh_token_reused' : 'session_expired',
+      user_id: token.user_id,
+      session_id: token.session_id,
+    },
+  });
+}
+
+/** The user of a living session; undefined for a session that has ended. */
+export async function findSessionUser(
+  db: Database,
+  session_id: string,
+): Promise<Pick<CurrentUser, 'id' | 'username'> | undefined> {
+  const [found] = await db
+    .select({ id: users.id, username: users.username })
+    .from(sessions)
+    .innerJoin(users, eq(users.id, sessions.user_id))
+    .where(
+      and(
+        eq(sessions.id, session_id),
+        gt(sessions.expires_at, sql`now()`),
+        isNull(users.disabled_at),
+      ),
+    );
+  return found;
+}
+
+/** The user's living sessions, latest log-in first. @throws {Problem} `invalid_cursor`. */
+export async function listSessions(
+  db: Database,
+  user: LoggedInUser,
+  rules: SessionRules,
+  query: PageQuery,
+): Promise<SessionPage> {
+  const list = 'sessions';
+  const rows = await db
+    .select({
+      id: sessions.id,
+      current: sql<boolean>`${sessions.id} = ${user.session_id}`,
+      user_agent: sessions.user_agent,
+      address: sessions.address,
+      created_at: sessions.created_at,
+      last_used_at: sessions.last_used_at,
+      expires_at: sessions.expires_at,
+    })
+    .from(sessions)
+    .where(
+      and(
+        eq(sessions.user_id, user.id),
+        gt(sessions.expires_at, sql`now()`),
+        gt(sessions.last_used_at, sql`now() - ${idle(rules)}`),
+        after(list, query, sessions),
+      ),
+    )
+    .orderBy(desc(sessions.created_at), desc(sessions.id))
+    .limit(query.limit + 1);
+  return pageOf(list, query, rows);
+}
+
+/** Ends the session that asks; it may have ended a moment ago. */
+export async function logOut(db: Database, user: LoggedInUser) {
+  await db.delete(sessions).where(eq(sessions.id, user.session_id));
+}
+
+/** Ends one of the user's sessions. @throws {Problem} `not_found`. */
+export async function endSession(db: Database, user: LoggedInUser, session_id: string) {
+  const ended = await db
+    .delete(sessions)
+    .where(and(eq(sessions.id, session_id), eq(sessions.user_id, user.id)))
+    .returning({ id: sessions.id });
+  if (ended.length === 0) throw new Problem('not_found');
+}
+
+/** Ends all of the user's sessions but the one that asks. */
+export async function endOtherSessions(db: Database, user: LoggedInUser) {
+  await db
+    .delete(sessions)
+    .where(and(eq(sessions.user_id, user.id), ne(sessions.id, user.session_id)));
+}

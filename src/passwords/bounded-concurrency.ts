@@ -1,0 +1,36 @@
+import { Problem } from '../problem.ts';
+
+export interface BoundedConcurrency {
+  /** @throws {Problem} `overloaded`, at once, when the line is full; and whatever `work` throws. */
+  run<T>(work: () => Promise<T>): Promise<T>;
+  readonly in_flight: number;
+  readonly waiting: number;
+}
+
+/** Runs at most `in_flight_max` at once and lets `waiting_max` more wait in order; refuses what goes beyond. */
+export function boundedConcurrency(in_flight_max: number, waiting_max: number): BoundedConcurrency {
+  const line: (() => void)[] = [];
+  let in_flight = 0;
+
+  return {
+    async run(work) {
+      if (in_flight < in_flight_max) in_flight += 1;
+      else if (line.length < waiting_max) await new Promise<void>((turn) => line.push(turn));
+      else throw new Problem('overloaded');
+      try {
+        return await work();
+      } finally {
+        // The slot passes to whoever waits longest, so `in_flight` changes only where nobody does.
+        const next = line.shift();
+        if (next) next();
+        else in_flight -= 1;
+      }
+    },
+    get in_flight() {
+      return in_flight;
+    },
+    get waiting() {
+      return line.length;
+    },
+  };
+}

@@ -1,0 +1,392 @@
+/** Which passwords are refused, how stored hashes are read and renewed, and how many are computed at once. */
+import { describe, expect, test } from 'bun:test';
+import { v7 as uuidv7 } from 'uuid';
+import { createApp } from '../../src/app.ts';
+import { openPool } from '../../src/db/client.ts';
+import { refuseWeakPassword } from '../../src/handlers/password-rules.ts';
+import { inspectHash, NOBODYS_HASH } from '../../src/passwords/argon2id.ts';
+import { boundedConcurrency } from '../../src/passwords/bounded-concurrency.ts';
+import { bunPasswords } from '../../src/passwords/bun.ts';
+import type { Passwords } from '../../src/platform.ts';
+import { Problem } from '../../src/problem.ts';
+import { readSettings } from '../../src/settings.ts';
+import { JWT_SECRET, useApi } from '../support/api.ts';
+
+const api = useApi();
+const passwords = bunPasswords();
+const password = 'correct horse battery staple';
+
+describe('a new password', () => {
+  /** @returns the code of the refusal, if it is refused. */
+  async function judge(candidate: string, username: string, email = `${username}@example.org`) {
+    const location = 'body.password';
+    try {
+      await refuseWeakPassword(candidate, { username, email, location });
+      return undefined;
+    } catch (problem) {
+      expect(problem).toBeInstanceOf(Problem);
+      return (problem as Problem).particulars.errors?.[0]?.code;
+    }
+  }
+
+  test.each([
+    ['password1'],
+    ['PassWord1'],
+    ['ｐａｓｓｗｏｒｄ１'],
+    ['Password123!'],
+    ['1q2w3e4r'],
+    ['aaaaaaaa'],
+    ['        '],
+    ['12121212'],
+    ['MonkeyMonkey'],
+    ['密码密码密码密码'],
+    ['🐎🐎🐎🐎🐎🐎🐎🐎'],
+    ['abcdefgh'],
+    ['87654321'],
+  ])('%j is common', async (candidate) => {
+    expect(await judge(candidate, 'grace')).toBe('common');
+  });
+
+  test.each([
+    ['grace.hopper', 'Grace.Hopper', 'the name itself'],
+    ['grace.hopper', 'GraceHopper1906', 'the name in other letters and with a year'],
+    ['grace.hopper', 'hoppergrace', 'the words of the name in another order'],
+    ['grace.hopper', 'ｇｒａｃｅ-hopper', 'the name in other forms of the letters'],
+    ['grace.hopper', 'Hopperpassword', 'a common password with the name before it'],
+    ['grace.hopper', 'grace!!!!!!!!', 'the name and one sign over and over'],
+    ['ada', 'ada@example.org', 'the email'],
+    ['ada', 'Example.org1815', 'the domain of the email'],
+    ['ada', 'ada-1815', 'a short name and little else'],
+    ['ada', 'mantou2026!', 'the name of the service'],
+  ])('for %s %j is little more than a name: %s', async (username, candidate) => {
+    expect(await judge(candidate, username)).toBe('contains_name');
+  });
+
+  test('the words of an email whose local part is another than the user name count too', async () => {
+    expect(await judge('Lovelace1815', 'ada', 'a.lovelace@example.org')).toBe('contains_name');
+    expect(await judge('Lovelace1815', 'ada')).toBeUndefined();
+  });
+
+  test.each([
+    ['ada', 'correct horse battery staple'],
+    ['ada', 'canada-goose', 'a longer word with the name in it'],
+    ['ada', 'ada wrote the first program', 'the name and enough besides'],
+    ['the', 'weather forecasts'],
+    ['ada', 'dragon-fruit', 'a common password and a word'],
+    ['ada', 'xq7wv2kz'],
+    ['ada', 'пароль не пройдёт'],
+    ['ada', '🐎🔋📎✅🍕🚲🎻🌋'],
+    ['...', 'so... what now'],
+  ])('for %s %j is fine', async (username, candidate) => {
+    expect(await judge(candidate, username)).toBeUndefined();
+  });
+
+  test('the last label of a domain and names of one or two letters make nothing weak', async () => {
+    expect(await judge('comfort99', 'jo', 'jo@gmail.com')).toBeUndefined();
+    expect(await judge('jojojo-77', 'ada', 'jo@gmail.com')).toBeUndefined();
+  });
+
+  test.each([
+    ['Password123!', 'common'],
+    ['Weak-Name1', 'contains_name'],
+  ])('is refused at registration: %s, %s', async (candidate, code) => {
+    const before = await api.countRows();
+    const { status, body, text } = await api.anonymous.post('/users/register', {
+      username: 'weak-name',
+      email: 'weak-name@example.org',
+      password: candidate,
+    });
+    expect([status, body.code]).toEqual([422, 'weak_password']);
+    expect(body.errors).toEqual([{ location: 'body.password', code, message: expect.any(String) }]);
+    expect(text.toLowerCase()).not.toContain(candidate.toLowerCase());
+    expect(await api.countRows()).toEqual(before);
+  });
+
+  test.each([
+    ['Password123!', 'common'],
+    ['Changer-99', 'contains_name'],
+  ])('is refused when the password changes: %s, %s', async (candidate, code) => {
+    const ada = await api.person('changer');
+    const { status, body } = await ada.put('/users/me/password', {
+      current_password: ada.password,
+      new_password: candidate,
+    });
+    expect([status, body.code]).toEqual([422, 'weak_password']);
+    expect(body.errors).toMatchObject([{ location: 'body.new_password', code }]);
+    expect(await logIn(ada.username)).toMatchObject({ status: 200 });
+  });
+});
+
+function logIn(username: string, with_password = password, client = api.anonymous) {
+  return client.post('/users/login', { username, password: with_password });
+}
+
+let accounts = 0;
+/** Somebody whose hash was put into the table. */
+async function account(password_hash: string) {
+  accounts += 1;
+  const [id, username] = [uuidv7(), `hashed-${accounts}`];
+  await api.sql`insert into users (id, username, email, password_hash)
+    values (${id}, ${username}, ${`${username}@example.org`}, ${password_hash})`;
+  const row = async () => (await api.sql`select * from users where id = ${id}`)[0];
+  return { id, username, row };
+}
+
+/** Counts how often a hash is replaced from now on. */
+async function countReplacedHashes(id: string) {
+  await api.sql.unsafe(`
+    create table if not exists replaced_hashes (user_id uuid);
+    create or replace function note_replaced_hash() returns trigger language plpgsql as
+      $$ begin insert into replaced_hashes values (new.id); return new; end $$;
+    create or replace trigger replaced_hash after update of password_hash on users
+      for each row execute function note_replaced_hash()`);
+  return async () =>
+    (await api.sql`select count(*)::int as count from replaced_hashes where user_id = ${id}`)[0]
+      .count;
+}
+
+const weaker = { algorithm: 'argon2id', memoryCost: 1024, timeCost: 1 } as const;
+
+describe('a stored hash', () => {
+  test.each([
+    ['argon2id with less memory', { algorithm: 'argon2id', memoryCost: 1024, timeCost: 2 }],
+    ['argon2id with fewer passes', { algorithm: 'argon2id', memoryCost: 19_456, timeCost: 1 }],
+    ['argon2i', { algorithm: 'argon2i', memoryCost: 19_456, timeCost: 2 }],
+    ['bcrypt', { algorithm: 'bcrypt', cost: 4 }],
+  ] as const)('made with %s is replaced at the next log-in, once', async (_, parameters) => {
+    const ada = await account(await Bun.password.hash(password, parameters));
+    const replaced = await countReplacedHashes(ada.id);
+    const before = await ada.row();
+
+    expect(await logIn(ada.username, 'not this one')).toMatchObject({ status: 401 });
+    expect(await ada.row()).toEqual(before);
+
+    expect(await logIn(ada.username)).toMatchObject({ status: 200 });
+    const after = await ada.row();
+    expect(after.password_hash).toMatch(/^\$argon2id\$v=19\$m=19456,t=2,p=1\$/);
+    expect(after).toEqual({ ...before, password_hash: after.password_hash });
+
+    expect(await logIn(ada.username)).toMatchObject({ status: 200 });
+    expect(await replaced()).toBe(1);
+  });
+
+  test('is replaced once by eight log-ins at once, which all succeed', async () => {
+    const ada = await account(await Bun.password.hash(password, weaker));
+    const replaced = await countReplacedHashes(ada.id);
+    const answers = await Promise.all(Array.from({ length: 8 }, () => logIn(ada.username)));
+    expect(answers.map(({ status }) => status)).toEqual(Array(8).fill(200));
+    expect(await replaced()).toBe(1);
+    expect(inspectHash((await ada.row()).password_hash)).toBe('current');
+  });
+
+  const good = NOBODYS_HASH;
+  const unreadable = [
+    '',
+    '!',
+    'correct horse battery staple',
+    good.slice(0, 60),
+    good.replace('argon2id', 'argon2x'),
+    good.replace('m=19456,t=2', 't=2,m=19456'),
+    good.replace('m=19456', 'm=999999999'),
+    '$2b$10$short',
+  ];
+  /** Hashes in form, which Bun cannot use all the same. */
+  const unusable = [good.replace('v=19', 'v=18'), good.replace('t=2', 't=0'), good.slice(0, -9)];
+
+  test.each([...unreadable, ...unusable])(
+    'that is corrupt is a wrong password, never a fault of the server: %j',
+    async (hash) => {
+      const ada = await account(hash);
+      const { status, body } = await logIn(ada.username);
+      expect([status, body.code]).toEqual([401, 'invalid_credentials']);
+      expect((await ada.row()).password_hash).toBe(hash);
+    },
+  );
+
+  test('that is no hash is logged with the user, without the hash', async () => {
+    for (const hash of unreadable) {
+      const ada = await account(hash);
+      await logIn(ada.username);
+      const lines = api.log.filter(({ fields }) => fields.user_id === ada.id);
+      expect(lines).toMatchObject([{ level: 'warn', event: 'password_hash_unreadable' }]);
+      if (hash !== '') expect(JSON.stringify(lines)).not.toContain(hash);
+    }
+  });
+
+  test('is current, outdated or unreadable', async () => {
+    expect(inspectHash(await passwords.hash(password))).toBe('current');
+    expect(inspectHash(NOBODYS_HASH)).toBe('current');
+    expect(inspectHash(await Bun.password.hash(password, weaker))).toBe('outdated');
+    for (const [name, value] of [
+      ['v=19', 'v=16'],
+      ['m=19456', 'm=19457'],
+      ['t=2', 't=3'],
+      ['p=1', 'p=2'],
+      ['argon2id', 'argon2i'],
+    ] as const)
+      expect(inspectHash(good.replace(name, value))).toBe('outdated');
+    for (const hash of unreadable) expect([hash, inspectHash(hash)]).toEqual([hash, 'unreadable']);
+  });
+});
+
+describe('where there is no hash', () => {
+  test('no password matches', async () => {
+    expect(await passwords.verify(password, undefined)).toBe(false);
+    expect(await passwords.verify('', undefined)).toBe(false);
+  });
+
+  test('the log-in does the same work and answers the same as for a wrong password', async () => {
+    const verified: string[] = [];
+    const counting = stub({
+      verify: async (_, hash) => {
+        verified.push(hash === undefined ? 'nothing' : 'a hash');
+        return false;
+      },
+    });
+    const ada = await account(await passwords.hash(password));
+    await serveWith(counting, async (post) => {
+      const [known, unknown] = [
+        await post({ username: ada.username, password }),
+        await post({ username: 'nobody-here', password }),
+      ];
+      expect(verified).toEqual(['a hash', 'nothing']);
+      expect(unknown.status).toBe(known.status);
+      expect(comparable(await unknown.json())).toEqual(comparable(await known.json()));
+      expect(comparable(Object.fromEntries(unknown.headers))).toEqual(
+        comparable(Object.fromEntries(known.headers)),
+      );
+    });
+  });
+
+  /** Without what differs between any two answers. */
+  const comparable = ({
+    request_id: _,
+    'x-request-id': __,
+    date: ___,
+    ...rest
+  }: Record<string, unknown>) => rest;
+});
+
+describe('hashes at once', () => {
+  /** Work that ends when it is told to. */
+  function held() {
+    const started: string[] = [];
+    const ends = new Map<string, PromiseWithResolvers<string>>();
+    const work = (name: string) => () => {
+      const end = Promise.withResolvers<string>();
+      started.push(name);
+      ends.set(name, end);
+      return end.promise;
+    };
+    return { started, ends, work };
+  }
+
+  test('are bounded: the rest waits in order, and what goes beyond the line is refused at once', async () => {
+    const { started, ends, work } = held();
+    const bound = boundedConcurrency(2, 2);
+    const runs = ['a', 'b', 'c', 'd'].map((name) => bound.run(work(name)));
+    expect([bound.in_flight, bound.waiting, started]).toEqual([2, 2, ['a', 'b']]);
+    expect(bound.run(work('e'))).rejects.toMatchObject({ code: 'overloaded' });
+
+    ends.get('b')?.resolve('b');
+    expect(await runs[1]).toBe('b');
+    expect([bound.in_flight, bound.waiting, started]).toEqual([2, 1, ['a', 'b', 'c']]);
+    const later = bound.run(work('f'));
+
+    for (const name of ['a', 'c', 'd', 'f']) {
+      ends.get(name)?.resolve(name);
+      expect(await (runs['abcd'.indexOf(name)] ?? later)).toBe(name);
+    }
+    expect([bound.in_flight, bound.waiting, started]).toEqual([0, 0, ['a', 'b', 'c', 'd', 'f']]);
+  });
+
+  test('that fail free their place, whether others wait or not', async () => {
+    const { started, ends, work } = held();
+    const bound = boundedConcurrency(1, 1);
+    const [first, second] = [bound.run(work('a')), bound.run(work('b'))];
+    ends.get('a')?.reject(new Error('no memory'));
+    await expect(first).rejects.toThrow('no memory');
+    expect(started).toEqual(['a', 'b']);
+    ends.get('b')?.reject(new Error('no memory'));
+    await expect(second).rejects.toThrow('no memory');
+    expect(bound.in_flight).toBe(0);
+    const thrown = bound.run(() => {
+      throw new Error('before a promise');
+    });
+    await expect(thrown).rejects.toThrow('before a promise');
+    expect(bound.in_flight).toBe(0);
+  });
+
+  test('beyond the bound are answered 503 with Retry-After, and those in flight are not disturbed', async () => {
+    const bound = boundedConcurrency(1, 0);
+    const begun = Promise.withResolvers<void>();
+    const end = Promise.withResolvers<boolean>();
+    const holding = stub({
+      verify: () =>
+        bound.run(() => {
+          begun.resolve();
+          return end.promise;
+        }),
+    });
+    const ada = await account(await passwords.hash(password));
+    await serveWith(holding, async (post) => {
+      const first = post({ username: ada.username, password });
+      await begun.promise;
+      const refused = await post({ username: ada.username, password });
+      expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '1']);
+      expect(refused.headers.get('content-type')).toBe('application/problem+json');
+      expect(await refused.json()).toMatchObject({ code: 'overloaded', status: 503 });
+      end.resolve(true);
+      expect((await first).status).toBe(200);
+    });
+  });
+
+  test('of 256 log-ins at once some are answered 503 and none fails otherwise', async () => {
+    const ada = await account(await passwords.hash(password));
+    const answers = await Promise.all(Array.from({ length: 256 }, () => logIn(ada.username)));
+    const statuses = new Set(answers.map(({ status }) => status));
+    expect([...statuses].sort()).toEqual([200, 503]);
+    expect(await logIn(ada.username)).toMatchObject({ status: 200 });
+  });
+});
+
+const stub = (changes: Partial<Passwords>): Passwords => ({
+  hash: passwords.hash,
+  verify: passwords.verify,
+  inspect: passwords.inspect,
+  in_flight: 0,
+  waiting: 0,
+  ...changes,
+});
+
+/** Runs `work` while the API is served over the same database with other passwords. */
+async function serveWith(
+  replacement: Passwords,
+  work: (post: (login: object) => Promise<Response>) => Promise<void>,
+) {
+  const settings = readSettings({ JWT_SECRET, RATE_LIMIT: 'off' });
+  const pool = openPool(api.database_url, settings);
+  const app = createApp({
+    settings,
+    jwt_secret: JWT_SECRET,
+    database: pool.database,
+    passwords: replacement,
+    log: () => undefined,
+    now: () => new Date(),
+    address_of: () => undefined,
+    swagger_ui_file: async () => undefined,
+  });
+  const server = Bun.serve({ port: 0, hostname: '127.0.0.1', fetch: app.fetch });
+  try {
+    await work((login) =>
+      fetch(new URL('/users/login', server.url), {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify(login),
+      }),
+    );
+  } finally {
+    await server.stop(true);
+    await pool.close();
+  }
+}
