@@ -6,53 +6,11 @@ import { Api, Client, type Persona, useApi } from './support/api.ts';
 import { createDatabase } from './support/cluster.ts';
 import { type Operation, operations } from './support/document.ts';
 import { openProxy } from './support/proxy.ts';
+import { nowhere, send } from './support/requests.ts';
 
 const api = useApi({ body_limit_bytes: 4096 });
 
 const json = { 'content-type': 'application/json' };
-
-/** Bodies that pass validation. */
-const bodies: Record<string, () => unknown> = {
-  registerUser: () => ({
-    username: `n${crypto.randomUUID().slice(0, 8)}`,
-    email: `${crypto.randomUUID()}@example.org`,
-    password: 'correct horse',
-  }),
-  logIn: () => ({ username: 'nobody', password: 'correct horse' }),
-  createProject: () => ({ name: 'Kitchen' }),
-  patchProject: () => ({ name: 'Bath' }),
-  createTask: () => ({ title: 'Tiles' }),
-  replaceTask: () => ({ title: 'Tiles' }),
-  patchTask: () => ({ title: 'Tiles' }),
-  refreshSession: () => ({ refresh_token: 'x' }),
-  patchProfile: () => ({}),
-  changePassword: () => ({ current_password: 'x', new_password: 'an entirely new phrase' }),
-  deleteAccount: () => ({ password: 'x' }),
-  createApiToken: () => ({ name: 'report', scopes: ['read'] }),
-};
-
-type Ids = Record<'project_id' | 'task_id' | 'session_id' | 'token_id' | 'code', string>;
-
-const random = () => crypto.randomUUID();
-const nowhere: Ids = {
-  project_id: random(),
-  task_id: random(),
-  session_id: random(),
-  token_id: random(),
-  code: 'conflict',
-};
-
-function send(
-  client: Client,
-  operation: Operation,
-  ids: Ids,
-  options: { headers?: Record<string, string>; query?: string; raw?: string } = {},
-) {
-  const path = operation.path.replaceAll(/\{(\w+)\}/g, (_, name) => ids[name as keyof Ids]);
-  const { query = '', ...rest } = options;
-  const body = options.raw === undefined ? bodies[operation.operationId]?.() : undefined;
-  return client.request(operation.method, path + query, body, rest);
-}
 
 async function somebodyWithWork() {
   const owner = await api.person();

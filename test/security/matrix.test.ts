@@ -1,0 +1,95 @@
+/** Who may do what: every role on every operation, from the route table and a rule, not from a list by hand. */
+import { beforeAll, describe, expect, test } from 'bun:test';
+import { Client, type Persona, useApi } from '../support/api.ts';
+import { type Operation, operations } from '../support/document.ts';
+import { type Ids, nowhere, send } from '../support/requests.ts';
+
+const api = useApi();
+
+const roles = [
+  'anonymous',
+  'stranger',
+  'viewer',
+  'editor',
+  'owner',
+  'reading token',
+  'writing token',
+] as const;
+type Role = (typeof roles)[number];
+
+let people: Record<'stranger' | 'viewer' | 'editor' | 'owner', Persona>;
+let clients: Record<Role, Client>;
+
+beforeAll(async () => {
+  const [stranger, viewer, editor, owner] = [
+    await api.person(),
+    await api.person(),
+    await api.person(),
+    await api.person(),
+  ];
+  people = { stranger, viewer, editor, owner };
+  const tokenOf = async (scopes: string[]) => {
+    const { body } = await owner.post('/users/me/tokens', { name: 'x', scopes });
+    return new Client(api, body.token);
+  };
+  clients = {
+    ...people,
+    anonymous: api.anonymous,
+    'reading token': await tokenOf(['read']),
+    'writing token': await tokenOf(['read', 'write']),
+  };
+});
+
+/** A project of the owner with a viewer and an editor, and a task in it. */
+async function place(): Promise<Ids> {
+  const { owner, viewer, editor } = people;
+  const project = await owner.createProject();
+  await api.addMember(project.id, viewer, 'viewer');
+  await api.addMember(project.id, editor, 'editor');
+  const task = await owner.createTask(project.id);
+  return { ...nowhere, project_id: project.id, task_id: task.id };
+}
+
+const reads = ({ method }: Operation) => method === 'GET';
+const isOfProject = ({ path }: Operation) => /\{(project|task)_id\}/.test(path);
+const isOfTasks = ({ path }: Operation) => path.startsWith('/tasks');
+/** What only a log-in may do: all about the account but to read and to take along what it owns. */
+const isOfAccount = ({ path }: Operation) =>
+  /^\/users\/(me|logout)/.test(path) && !/^\/users\/me(\/export)?$/.test(path);
+
+/** The rule of the contract. @returns the status that stops this role, or undefined where it may. */
+function refusal(operation: Operation, role: Role): number | undefined {
+  if (operation.public) return undefined;
+  if (role === 'anonymous') return 401;
+  const by_token = role.endsWith('token');
+  if (role === 'reading token' && !reads(operation)) return 403;
+  if (by_token && (isOfAccount(operation) || (operation.path === '/users/me' && !reads(operation))))
+    return 403;
+  if (by_token || !isOfProject(operation) || role === 'owner') return undefined;
+  if (role === 'stranger') return 404;
+  if (reads(operation)) return undefined;
+  return role === 'editor' && isOfTasks(operation) ? undefined : 403;
+}
+
+// Those that end the very credential they are sent with have tests of their own.
+const tried = operations.filter(
+  ({ operationId }) => !['logOut', 'endOtherSessions', 'deleteAccount'].includes(operationId),
+);
+
+describe.each(
+  tried.map((operation) => [`${operation.method} ${operation.path}`, operation] as const),
+)('%s', (_, operation) => {
+  test.each([...roles])('%s', async (role) => {
+    const { status, body } = await send(clients[role], operation, await place());
+    const stopped = refusal(operation, role);
+    if (stopped !== undefined) expect([status, body.status]).toEqual([stopped, stopped]);
+    else
+      expect(
+        [401, 403].includes(status) &&
+          body?.code !== 'invalid_credentials' &&
+          body?.code !== 'invalid_refresh_token',
+      ).toBe(false);
+    // Whoever may see the thing is not told that it is not there.
+    if (stopped === undefined && isOfProject(operation)) expect(status).toBeLessThan(300);
+  });
+});

@@ -1,0 +1,49 @@
+/** A fitting request for each operation of the document. */
+import type { Client } from './api.ts';
+import type { Operation } from './document.ts';
+
+/** Bodies that pass validation. */
+const bodies: Record<string, () => unknown> = {
+  registerUser: () => ({
+    username: `n${crypto.randomUUID().slice(0, 8)}`,
+    email: `${crypto.randomUUID()}@example.org`,
+    password: 'correct horse',
+  }),
+  logIn: () => ({ username: 'nobody', password: 'correct horse' }),
+  createProject: () => ({ name: 'Kitchen' }),
+  patchProject: () => ({ name: 'Bath' }),
+  createTask: () => ({ title: 'Tiles' }),
+  replaceTask: () => ({ title: 'Tiles' }),
+  patchTask: () => ({ title: 'Tiles' }),
+  refreshSession: () => ({ refresh_token: 'x' }),
+  patchProfile: () => ({}),
+  changePassword: () => ({ current_password: 'x', new_password: 'an entirely new phrase' }),
+  deleteAccount: () => ({ password: 'x' }),
+  createApiToken: () => ({ name: 'report', scopes: ['read'] }),
+};
+
+/** What the parameters of paths stand for. */
+export type Ids = Record<'project_id' | 'task_id' | 'session_id' | 'token_id' | 'code', string>;
+
+const random = () => crypto.randomUUID();
+/** Ids of nothing. */
+export const nowhere: Ids = {
+  project_id: random(),
+  task_id: random(),
+  session_id: random(),
+  token_id: random(),
+  code: 'conflict',
+};
+
+/** Sends a request that fits the operation, with another body, query or headers where they are given. */
+export function send(
+  client: Client,
+  operation: Operation,
+  ids: Ids,
+  options: { headers?: Record<string, string>; query?: string; raw?: string } = {},
+) {
+  const path = operation.path.replaceAll(/\{(\w+)\}/g, (_, name) => ids[name as keyof Ids]);
+  const { query = '', ...rest } = options;
+  const body = options.raw === undefined ? bodies[operation.operationId]?.() : undefined;
+  return client.request(operation.method, path + query, body, rest);
+}
