@@ -1,12 +1,23 @@
-/** The pool on Bun: the built-in PostgreSQL client under Drizzle. */
+/**
+ * The pool on Bun: the built-in PostgreSQL client under Drizzle. By itself it waits for ever, for a slot behind others
+ * and for an answer behind a stalled network, and its pool stays wedged when the network is back. So everything that
+ * goes through here has a bounded line, a bounded wait and a deadline, and a missed deadline gets a fresh pool.
+ */
 import { SQL } from 'bun';
 import { drizzle } from 'drizzle-orm/bun-sql';
+import { boundedConcurrency } from '../bounded-concurrency.ts';
 import type { Settings } from '../settings.ts';
 import type { Database } from './database.ts';
+import { findFailure } from './failure.ts';
 
 const CONNECT_TIMEOUT_SECONDS = 5;
 const IDLE_TIMEOUT_SECONDS = 60;
 const CLOSE_TIMEOUT_SECONDS = 5;
+/** What the network may add to a statement that the server itself cancels at its timeout. */
+const DEADLINE_MARGIN_SECONDS = 2;
+/** Statements in line for each connection; more would wait for longer than anybody wants to. */
+const WAITING_PER_CONNECTION_MAX = 20;
+const WAIT_TIMEOUT_MS = 5000;
 
 export interface Pool {
   readonly database: Database;
@@ -19,9 +30,79 @@ type PoolSettings = Pick<
   'database_pool_size' | 'database_prepare' | 'database_statement_timeout_seconds'
 >;
 
+type Query = Bun.SQL.Query<unknown>;
+
 /** Opens a pool. Connections are made when they are first needed, so this never fails. */
 export function openPool(url: string, settings: PoolSettings): Pool {
-  const client = new SQL({
+  const size = settings.database_pool_size;
+  const deadline_ms =
+    (settings.database_statement_timeout_seconds + DEADLINE_MARGIN_SECONDS) * 1000;
+  const slots = boundedConcurrency(size, size * WAITING_PER_CONNECTION_MAX, WAIT_TIMEOUT_MS);
+  let client = connect(url, settings);
+
+  /** Runs one piece of work in a slot, with a deadline. */
+  const run = <T>(work: (client: SQL) => Promise<T>, cancel?: () => void): Promise<T> =>
+    slots.run(async () => {
+      const used = client;
+      const deadline = Promise.withResolvers<never>();
+      const timer = setTimeout(() => {
+        cancel?.();
+        // Its other connections may be as dead as this one: let nobody else wait for them.
+        if (client === used) {
+          client = connect(url, settings);
+          used.close({ timeout: 0 }).catch(() => undefined);
+        }
+        deadline.reject(new DeadlineMissed());
+      }, deadline_ms);
+      try {
+        return await Promise.race([work(used), deadline.promise]);
+      } finally {
+        clearTimeout(timer);
+      }
+    });
+
+  /** Runs a statement, once more if it only reads and its connection turned out to be dead. */
+  async function query(
+    text: string,
+    parameters: unknown[],
+    shape: (query: Query) => Promise<unknown>,
+  ): Promise<unknown> {
+    let latest: Query | undefined;
+    const attempt = () =>
+      run(
+        (current) => {
+          latest = current.unsafe(text, parameters);
+          return shape(latest);
+        },
+        () => latest?.cancel(),
+      );
+    try {
+      return await attempt();
+    } catch (error) {
+      // A write may have happened, so only its client can know whether to try again.
+      if (!isRead(text) || !isDeadConnection(error)) throw error;
+      return attempt();
+    }
+  }
+
+  /** What Drizzle asks of a client: a statement, for rows as objects or by `values()` as arrays; a transaction. */
+  const guarded = {
+    unsafe: (text: string, parameters: unknown[]) => ({
+      // biome-ignore lint/suspicious/noThenProperty: Drizzle awaits it, as it can await Bun's own query.
+      then: (...handlers: Parameters<Promise<unknown>['then']>) =>
+        query(text, parameters, (one) => Promise.resolve(one)).then(...handlers),
+      values: () => query(text, parameters, (one) => one.values()),
+    }),
+    begin: (work: (tx: SQL) => Promise<unknown>) => run((current) => current.begin(work)),
+  };
+  return {
+    database: drizzle({ client: guarded as unknown as SQL }),
+    close: () => client.close({ timeout: CLOSE_TIMEOUT_SECONDS }),
+  };
+}
+
+function connect(url: string, settings: PoolSettings): SQL {
+  return new SQL({
     url,
     max: settings.database_pool_size,
     prepare: settings.database_prepare,
@@ -32,8 +113,22 @@ export function openPool(url: string, settings: PoolSettings): Pool {
       statement_timeout: settings.database_statement_timeout_seconds * 1000,
     },
   });
-  return {
-    database: drizzle({ client }),
-    close: () => client.close({ timeout: CLOSE_TIMEOUT_SECONDS }),
-  };
+}
+
+/** Reads like any other lost connection: `findFailure` knows the code. */
+class DeadlineMissed extends Error {
+  readonly code = 'ETIMEDOUT';
+
+  constructor() {
+    super('the database has not answered in time');
+  }
+}
+
+const isRead = (text: string) =>
+  /^\s*(select|with)\b/i.test(text) && !/\b(insert|update|delete|truncate)\b/i.test(text);
+
+/** A connection that was closed, or whose server process was told to end; not one that cannot be made at all. */
+function isDeadConnection(error: unknown): boolean {
+  const { code } = error as { code?: unknown };
+  return code === 'ERR_POSTGRES_CONNECTION_CLOSED' || findFailure(error)?.sqlstate === '57P01';
 }

@@ -1,7 +1,7 @@
 /** Password hashing on Bun: its own argon2id, which runs off the event loop. */
+import { boundedConcurrency } from '../bounded-concurrency.ts';
 import type { Passwords } from '../platform.ts';
 import { inspectHash, MEMORY_KIB, NOBODYS_HASH, PASSES } from './argon2id.ts';
-import { boundedConcurrency } from './bounded-concurrency.ts';
 
 /** Bun's argon2 has one lane always. */
 const parameters = { algorithm: 'argon2id', memoryCost: MEMORY_KIB, timeCost: PASSES } as const;

@@ -59,12 +59,19 @@ export const problems = (log: Log, allowedMethods: (path: string) => string[]) =
   });
 
 function findProblem(error: unknown, request: Request, allowed: string[]): Problem {
-  if (error instanceof Problem) return error;
+  const thrown = findThrown(error);
+  if (thrown) return thrown;
   if (error instanceof ValidationError) return problemOfValidation(error, request);
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   if (code === 'NOT_FOUND') return problemOfRouting(request.method, allowed);
   const failure = findFailure(error);
   return (failure && problemOfFailure(failure)) ?? new Problem('internal');
+}
+
+/** The problem itself, or what Drizzle has wrapped around it. */
+function findThrown(error: unknown): Problem | undefined {
+  if (error instanceof Problem) return error;
+  return error instanceof Error && error.cause instanceof Problem ? error.cause : undefined;
 }
 
 function problemOfRouting(method: string, allowed: string[]): Problem {

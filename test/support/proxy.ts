@@ -8,11 +8,15 @@ export interface Proxy {
   cut(): Promise<void>;
   /** Takes connections again, at the same port. */
   mend(): Promise<void>;
+  /** Passes nothing on, and closes nothing, until it is told to flow again: a network that has gone silent. */
+  stall(): void;
+  flow(): void;
 }
 
 export async function openProxy(database_url: string): Promise<Proxy> {
   const target = new URL(database_url);
   const sockets = new Set<Socket>();
+  let stalled = false;
   const server = createServer((client) => {
     const upstream = connect(Number(target.port), target.hostname);
     for (const [socket, other] of [
@@ -27,6 +31,7 @@ export async function openProxy(database_url: string): Promise<Proxy> {
       });
     }
     client.pipe(upstream).pipe(client);
+    if (stalled) for (const socket of [client, upstream]) silence(socket);
   });
   const listen = (port: number) =>
     new Promise<void>((ready) => server.listen(port, '127.0.0.1', ready));
@@ -42,5 +47,22 @@ export async function openProxy(database_url: string): Promise<Proxy> {
       await closed;
     },
     mend: () => listen(Number(url.port)),
+    stall() {
+      stalled = true;
+      for (const socket of sockets) silence(socket);
+    },
+    flow() {
+      stalled = false;
+      for (const socket of sockets) restore(socket);
+    },
   };
 }
+
+/** Unpiped, because a pipe would read on by itself. */
+function silence(socket: Socket) {
+  socket.unpipe();
+  socket.pause();
+}
+
+/** What was silenced holds half-sent messages: it is closed, as a network does when it is back. */
+const restore = (socket: Socket) => socket.destroy();

@@ -1,0 +1,60 @@
+import { Problem } from './problem.ts';
+
+export interface BoundedConcurrency {
+  /** @throws {Problem} `overloaded`, at once when the line is full, or after the longest wait; and whatever `work` throws. */
+  run<T>(work: () => Promise<T>): Promise<T>;
+  readonly in_flight: number;
+  readonly waiting: number;
+}
+
+/**
+ * Runs at most `in_flight_max` at once and lets `waiting_max` more wait in order, for `wait_max_ms` at the most; refuses
+ * what goes beyond.
+ */
+export function boundedConcurrency(
+  in_flight_max: number,
+  waiting_max: number,
+  wait_max_ms = Number.POSITIVE_INFINITY,
+): BoundedConcurrency {
+  const line: (() => void)[] = [];
+  let in_flight = 0;
+
+  /** Resolves with the slot that somebody else gives up. */
+  function slotInLine(): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const timer = Number.isFinite(wait_max_ms) ? setTimeout(giveUp, wait_max_ms) : undefined;
+    line.push(turn);
+    return promise;
+
+    function turn() {
+      clearTimeout(timer);
+      resolve();
+    }
+    function giveUp() {
+      line.splice(line.indexOf(turn), 1);
+      reject(new Problem('overloaded'));
+    }
+  }
+
+  return {
+    async run(work) {
+      if (in_flight < in_flight_max) in_flight += 1;
+      else if (line.length < waiting_max) await slotInLine();
+      else throw new Problem('overloaded');
+      try {
+        return await work();
+      } finally {
+        // The slot passes to whoever waits longest, so `in_flight` changes only where nobody does.
+        const next = line.shift();
+        if (next) next();
+        else in_flight -= 1;
+      }
+    },
+    get in_flight() {
+      return in_flight;
+    },
+    get waiting() {
+      return line.length;
+    },
+  };
+}

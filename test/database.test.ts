@@ -1,0 +1,112 @@
+/** The database slow, silent, gone or killed: answers stay bounded, and the process serves again by itself. */
+import { afterAll, beforeAll, expect, test } from 'bun:test';
+import { Api, type Persona } from './support/api.ts';
+import { createDatabase } from './support/cluster.ts';
+import { until } from './support/process.ts';
+import { openProxy, type Proxy } from './support/proxy.ts';
+
+const POOL_SIZE = 2;
+const STATEMENT_TIMEOUT_SECONDS = 1;
+
+let proxy: Proxy;
+let direct_url: string;
+let api: Api;
+let ada: Persona;
+
+beforeAll(async () => {
+  direct_url = await createDatabase();
+  proxy = await openProxy(direct_url);
+  api = await Api.start({
+    database_url: proxy.url,
+    database_pool_size: POOL_SIZE,
+    database_statement_timeout_seconds: STATEMENT_TIMEOUT_SECONDS,
+  });
+  ada = await api.person();
+});
+
+afterAll(() => api.stop());
+
+const statuses = (answers: { status: number }[]) => answers.map(({ status }) => status);
+
+/** Holds a row that others want to write, until it is let go. */
+async function lockProjects() {
+  const { SQL } = await import('bun');
+  const sql = new SQL({ url: direct_url, max: 1 });
+  await sql.unsafe('begin');
+  await sql.unsafe('lock table projects in access exclusive mode');
+  return async () => {
+    await sql.unsafe('rollback');
+    await sql.close();
+  };
+}
+
+test('a statement that hangs is given up with 503, and the liveness stays', async () => {
+  const unlock = await lockProjects();
+  const [read, live] = await Promise.all([ada.get('/projects'), api.anonymous.get('/health/live')]);
+  expect([read.status, read.body.code, read.headers.get('retry-after')]).toEqual([
+    503,
+    'database_unavailable',
+    '1',
+  ]);
+  expect(live.status).toBe(200);
+  await unlock();
+  expect((await ada.get('/projects')).status).toBe(200);
+});
+
+test('beyond the connections and a bounded line, requests are refused at once', async () => {
+  const unlock = await lockProjects();
+  const requests = Array.from({ length: POOL_SIZE * 30 }, () => ada.get('/projects'));
+  const overloaded = (await Promise.all(requests.slice(POOL_SIZE * 21))).filter(
+    ({ body }) => body?.code === 'overloaded',
+  );
+  // All that were more than the slots and the line hold.
+  expect(overloaded.length).toBe(POOL_SIZE * 9);
+  await unlock();
+  await Promise.all(requests);
+  expect((await ada.get('/projects')).status).toBe(200);
+});
+
+test('behind a silent network every request is answered, and all is well when it is back', async () => {
+  const project = await ada.createProject();
+  proxy.stall();
+  const answers = await Promise.all([
+    ada.get(`/projects/${project.id}`),
+    ada.post('/projects', { name: 'Lost?' }),
+    ada.get('/health/ready'),
+    ada.get('/health/live'),
+  ]);
+  expect(statuses(answers)).toEqual([503, 503, 503, 200]);
+  proxy.flow();
+  await until(
+    'the database answers again',
+    async () => (await ada.get('/health/ready')).status === 200,
+  );
+  expect((await ada.get(`/projects/${project.id}`)).status).toBe(200);
+});
+
+test('a read does not notice that its connection was killed', async () => {
+  for (let round = 0; round < 5; round += 1) {
+    await Promise.all(Array.from({ length: POOL_SIZE * 2 }, () => ada.get('/projects')));
+    const { SQL } = await import('bun');
+    const sql = new SQL({ url: direct_url, max: 1 });
+    await sql`select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name = 'mantou'`;
+    await sql.close();
+    const answers = await Promise.all(
+      Array.from({ length: POOL_SIZE * 2 }, () => ada.get('/projects')),
+    );
+    expect(statuses(answers)).toEqual(Array(POOL_SIZE * 2).fill(200));
+  }
+});
+
+test('a database that refuses is a 503 until it is back', async () => {
+  await proxy.cut();
+  expect(statuses([await ada.get('/projects'), await ada.get('/health/ready')])).toEqual([
+    503, 503,
+  ]);
+  expect((await api.anonymous.get('/health/live')).status).toBe(200);
+  await proxy.mend();
+  await until(
+    'the database answers again',
+    async () => (await ada.get('/projects')).status === 200,
+  );
+});
