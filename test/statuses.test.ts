@@ -103,6 +103,7 @@ const recipes: Record<number, (operation: Operation) => Promise<{ status: number
   415: (operation) =>
     send(stranger, operation, nowhere, { raw: 'x', headers: { 'content-type': 'text/plain' } }),
   422: (operation) => send(stranger, operation, nowhere, { query: '?surprise=1' }),
+  429: (operation) => send(exhausted.anonymous, operation, nowhere),
   500: (operation) => send(new Client(broken, stranger.token), operation, nowhere),
   503: (operation) => send(new Client(unreachable, stranger.token), operation, nowhere),
 };
@@ -139,6 +140,8 @@ async function success(operation: Operation) {
 let stranger: Persona;
 let viewer: Persona;
 let closed: Api;
+/** Whoever is on this machine has sent it too many requests, and its clock stands still. */
+let exhausted: Api;
 /** Its tables are gone: every statement fails in a way that is nobody's fault but the server's. */
 let broken: Api;
 /** The way to its database is cut. */
@@ -149,16 +152,26 @@ beforeAll(async () => {
   viewer = await api.person('viewer');
   const proxy = await openProxy(await createDatabase());
   closed = await Api.start({ registration: 'closed' });
+  exhausted = await Api.start({ rate_limit: true });
   broken = await Api.start();
   unreachable = await Api.start({ database_url: proxy.url });
   await broken.sql`drop table tasks, project_members, projects, users cascade`;
   await broken.sql`drop schema drizzle cascade`;
   await proxy.cut();
+  await exhaust(exhausted);
 });
 
 afterAll(async () => {
-  for (const one of [closed, broken, unreachable]) await one.stop();
+  for (const one of [closed, exhausted, broken, unreachable]) await one.stop();
 });
+
+/** Sends requests until one is refused. */
+async function exhaust(api: Api) {
+  api.stopped_at_ms = Date.now();
+  const send = async () => (await fetch(`${api.url}/nothing`)).status;
+  for (let refused = false; !refused; )
+    refused = (await Promise.all(Array.from({ length: 100 }, send))).includes(429);
+}
 
 describe.each(
   operations.map((operation) => [`${operation.method} ${operation.path}`, operation] as const),

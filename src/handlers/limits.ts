@@ -153,9 +153,11 @@ interface CheckedRow {
 }
 
 /**
- * Raises the counters of all checks by one in one statement, or refuses. A check that is full raises none of those
- * after it, and its row is locked by the one that raises it, so no counter ever passes its quota. All statements raise
- * counters in the order of their checks, and prune, which waits for nobody, at the end: none can wait in a circle.
+ * Raises the counters of all checks by one in one statement, or refuses. Nothing is raised where a check is full
+ * already, so whoever goes on after a refusal fills no wider limit for others; and each counter is raised only after
+ * the one before it, under its row's lock and never beyond its quota, which holds among those who come at once too.
+ * Counters are locked in the order of the checks, and what is pruned comes last and waits for nobody: no two
+ * statements can wait for each other.
  * @throws {Problem} `rate_limited`, for the check with the longest wait.
  */
 async function count(db: Database, checks: Check[]): Promise<Counted[]> {
@@ -188,13 +190,12 @@ async function count(db: Database, checks: Check[]): Promise<Counted[]> {
     ),
     ${sql.join(raise, sql`, `)},
     raised as (${union(raised)}),
-    pruned as (
-      delete from ${rate_limits} where key in (
-        select key from ${rate_limits}
-        where resets_at < now() and key not in (select key from asked) and (select count(*) from raised) >= 0
-        order by resets_at limit ${number(PRUNED_ROWS_MAX)} for update skip locked
-      )
-    )
+    over as materialized (
+      select key from ${rate_limits}
+      where resets_at < now() and key not in (select key from asked) and (select count(*) from raised) >= 0
+      order by resets_at limit ${number(PRUNED_ROWS_MAX)} for update skip locked
+    ),
+    pruned as (delete from ${rate_limits} where key in (select key from over))
     select place, applies, is_full, state.key, raised.resets_at::text as counted_until,
       ceil(extract(epoch from coalesce(state.resets_at - now(), duration)))::int as wait_seconds
     from state left join raised on raised.key = state.key
