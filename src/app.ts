@@ -44,7 +44,7 @@ export function createApp(platform: Platform) {
   const app = new Elysia(config)
     .use(cors(platform.settings))
     .use(conventions)
-    .use(problems(platform.log, (path) => allowedMethods(path)))
+    .use(problems(platform, (path) => allowedMethods(path)))
     .use(requestLimits(platform))
     .guard({ query: Parameters({}) })
     .use(api);

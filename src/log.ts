@@ -1,4 +1,4 @@
-/** One structured line an event, on standard error. JSON escapes CR and LF, so no input can forge a line. */
+/** One structured line an event, on standard error. Whatever breaks a line is escaped, so no input can forge one. */
 import type { LogLevel, Settings } from './settings.ts';
 import { log_levels } from './settings.ts';
 
@@ -19,8 +19,15 @@ export function createLog(
     const time = new Date().toISOString();
     write(
       settings.log_format === 'json'
-        ? JSON.stringify({ time, level, event, ...fields })
-        : `${time} ${level.padEnd(5)} ${event} ${JSON.stringify(fields)}`,
+        ? escaped({ time, level, event, ...fields })
+        : `${time} ${level.padEnd(5)} ${event} ${escaped(fields)}`,
     );
   };
 }
+
+/** JSON escapes the controls of ASCII; some viewers break lines at others too (Unicode, UAX #14). */
+const escaped = (value: object) =>
+  JSON.stringify(value).replace(
+    /[\u007f-\u009f\u2028\u2029]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );

@@ -177,7 +177,7 @@ interface Particulars {
   /** Answer headers that belong to the problem, such as `Allow`. */
   headers?: Record<string, string>;
   /** For the audit log alone: what happened, and to whom. */
-  audit?: { event: string; user_id?: string; session_id?: string };
+  audit?: { event: string; user_id?: string; session_id?: string; limit?: string };
 }
 
 /** The only error that is meant for a client. `code` is a key of the catalogue. */
@@ -223,8 +223,10 @@ export function rateLimited(
   limit: RateLimit,
   retry_after_seconds: number,
   resets_in_seconds = retry_after_seconds,
+  audit?: Particulars['audit'],
 ): Problem {
   return new Problem('rate_limited', {
+    audit,
     detail: `Try again in ${retry_after_seconds} s`,
     headers: {
       ...rateLimitHeaders(limit, 0, resets_in_seconds),

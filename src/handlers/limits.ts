@@ -19,7 +19,7 @@ const limits = {
   login_by_account: { name: 'login-account', quota: 100, window_seconds: GUESSING_WINDOW_SECONDS },
   /** Wrong passwords of somebody who is logged in: whoever finds his screen unlocked. */
   password: { name: 'password', quota: 10, window_seconds: GUESSING_WINDOW_SECONDS },
-  register: { name: 'register', quota: 100, window_seconds: 60 * MINUTE_SECONDS },
+  register: { name: 'register', quota: 500, window_seconds: 60 * MINUTE_SECONDS },
   refresh: { name: 'refresh', quota: 60, window_seconds: MINUTE_SECONDS },
   refresh_by_address: { name: 'refresh-address', quota: 600, window_seconds: MINUTE_SECONDS },
 } satisfies Record<string, RateLimit>;
@@ -219,7 +219,12 @@ function findRefusal(checks: Check[], rows: CheckedRow[]): Problem | undefined {
     (a, b) => b.wait_seconds - a.wait_seconds,
   );
   const limit = longest && checks[longest.place]?.limit;
-  return limit && rateLimited(limit, Math.min(limit.window_seconds, longest.wait_seconds));
+  if (!limit) return undefined;
+  const wait_seconds = Math.min(limit.window_seconds, longest.wait_seconds);
+  return rateLimited(limit, wait_seconds, wait_seconds, {
+    event: 'limit_reached',
+    limit: limit.name,
+  });
 }
 
 /** Lowers counters by one, unless their window is over. Locks them in the order in which they were raised. */

@@ -8,9 +8,10 @@ import { ValueErrorType } from '@sinclair/typebox/errors';
 import { Value } from '@sinclair/typebox/value';
 import { Elysia, ValidationError } from 'elysia';
 import { findFailure, problemOfFailure } from '../db/failure.ts';
-import type { Log } from '../log.ts';
+import type { Platform } from '../platform.ts';
 import { catalogue, type FieldError, invalid, Problem, type ProblemCode } from '../problem.ts';
 import { type Fault, findFault } from '../schemas/common.ts';
+import { findClientAddress } from './client-address.ts';
 import { noContent } from './conventions.ts';
 import { preflightHeaders } from './cors.ts';
 import { FORM_TYPE, locate, mediaType } from './strict-input.ts';
@@ -18,27 +19,27 @@ import { FORM_TYPE, locate, mediaType } from './strict-input.ts';
 const ERRORS_MAX = 20;
 const RETRY_AFTER_SECONDS = 1;
 
-/** Refusals that whoever watches for attacks wants to see. */
+/** Refusals that whoever watches for attacks wants to see, beside those that say so themselves. */
 const audited: ReadonlySet<ProblemCode> = new Set([
   'invalid_credentials',
   'invalid_refresh_token',
-  'invalid_token',
   'insufficient_scope',
-  'rate_limited',
 ]);
 
 /** @param allowedMethods the methods that a path knows, for 405; empty for an unknown path. */
-export const problems = (log: Log, allowedMethods: (path: string) => string[]) =>
+export const problems = (platform: Platform, allowedMethods: (path: string) => string[]) =>
   new Elysia({ name: 'problems' }).onError({ as: 'global' }, ({ error, request, set, path }) => {
+    const { log } = platform;
     const allowed = allowedMethods(path);
     if (request.method === 'OPTIONS' && allowed.length > 0) return answerOptions(set, allowed);
     const problem = findProblem(error, request, allowed);
     const request_id = String(set.headers['x-request-id']);
     if (problem.code === 'internal')
       log('error', 'internal_error', { request_id, method: request.method, ...describe(error) });
-    if (audited.has(problem.code)) {
-      const { event = problem.code, ...whom } = problem.particulars.audit ?? {};
-      log('warn', event, { request_id, ...whom });
+    const { audit } = problem.particulars;
+    if (audit || audited.has(problem.code)) {
+      const { event = problem.code, ...whom } = audit ?? {};
+      log('warn', event, { request_id, address: findClientAddress(platform, request), ...whom });
     }
     const { status, title } = catalogue[problem.code];
     set.status = status;

@@ -256,14 +256,14 @@ describe('registrations', () => {
     return api.anonymous.post('/users/register', fields, from(address));
   };
 
-  test('are a hundred an hour for an address', async () => {
+  test('are five hundred an hour for an address', async () => {
     await emptyTable();
     const address = newAddress();
     expect((await register(address)).status).toBe(201);
-    await setHits('register', 99);
+    await setHits('register', 499);
     expect((await register(address)).status).toBe(201);
     const before = await api.countRows();
-    expectRefusal(await register(address), 'register', 100, 3600);
+    expectRefusal(await register(address), 'register', 500, 3600);
     expect(await api.countRows()).toEqual(before);
     expect((await register(newAddress())).status).toBe(201);
     await endWindows();
