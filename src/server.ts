@@ -4,18 +4,20 @@ import { serve } from './serve.ts';
 import { readSettings } from './settings.ts';
 
 try {
-  const server = await serve(readSettings(process.env));
+  const starting = serve(readSettings(process.env));
   let stopping = false;
   const stop = async () => {
     // Whoever asks twice does not want to wait.
     if (stopping) process.exit(1);
     stopping = true;
-    await server.stop().catch(exitWithReason);
+    // A start that is under way is finished first, so that it leaves nothing half done.
+    await starting.then((server) => server.stop()).catch(exitWithReason);
     process.exit(0);
   };
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
-  console.log(`mantou listening on ${server.url}`);
+  const { url } = await starting;
+  console.log(`mantou listening on ${url}`);
 } catch (error) {
   exitWithReason(error);
 }

@@ -94,6 +94,9 @@ describe('a stop', () => {
     expect(await api.stop(signal)).toBe(0);
     expect(await isRunning(postmaster)).toBeFalse();
     expect(api.stderr).toBe('');
+    // In order, so that the next start has nothing to recover.
+    const log = await readFile(join(DATA_DIR, 'postgres/server.log'), 'utf8');
+    expect(log).not.toContain('immediate shutdown');
   });
 
   test('ends well where the server has died before', async () => {
@@ -169,11 +172,15 @@ describe('kill -9', () => {
     const DATA_DIR = copyDataFolder(made);
     const api = start({ DATA_DIR });
     await api.url();
-    const sql = new SQL({ url: await databaseOf(DATA_DIR), max: 1 });
-    const [{ backend }] = await sql`select pg_backend_pid() as backend`;
-    await sql`set statement_timeout = '1s'`;
+    const connection = { statement_timeout: 1500 };
+    const sql = new SQL({ url: await databaseOf(DATA_DIR), max: 2, connection });
     // It computes, so it does not look whether its server is there.
     const busy = sql`do $$ begin loop end loop; end $$`.catch(() => undefined);
+    const backend = await until('it computes', async () => {
+      const [row] =
+        await sql`select pid from pg_stat_activity where query like 'do %' and state = 'active'`;
+      return row?.pid;
+    });
     await killPostmaster(await postmasterOf(DATA_DIR), 'SIGKILL');
     await api.stop('SIGKILL');
     expect(await isRunning(backend)).toBeTrue();
@@ -184,6 +191,26 @@ describe('kill -9', () => {
     await busy;
     await sql.close();
   });
+});
+
+test('the log of the server holds nothing that clients have sent', async () => {
+  const DATA_DIR = copyDataFolder(made);
+  const api = start({ DATA_DIR });
+  const url = await api.url();
+  const raw = JSON.stringify({
+    username: 'logged-twice',
+    email: 'secret@example.org',
+    password: 'quite a long phrase',
+  });
+  const headers = { 'content-type': 'application/json' };
+  for (const status of [201, 409]) {
+    const answer = await fetch(`${url}/users/register`, { method: 'POST', headers, body: raw });
+    expect(answer.status).toBe(status);
+  }
+  await api.stop();
+  const log = await readFile(join(DATA_DIR, 'postgres/server.log'), 'utf8');
+  expect(log).toContain('shut down');
+  expect(log).not.toContain('secret@example.org');
 });
 
 describe('processes that share a folder', () => {

@@ -166,7 +166,12 @@ describe('the committed .env', () => {
 
   test('leaves nothing empty but what is unset by default', () => {
     const empty = lines.filter(([, value]) => value === '').map(([name]) => name);
-    expect(empty.sort()).toEqual(['CORS_ORIGINS', 'DATABASE_URL', 'JWT_SECRET', 'JWT_SECRET_PREVIOUS']);
+    expect(empty.sort()).toEqual([
+      'CORS_ORIGINS',
+      'DATABASE_URL',
+      'JWT_SECRET',
+      'JWT_SECRET_PREVIOUS',
+    ]);
   });
 });
 

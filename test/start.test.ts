@@ -53,7 +53,7 @@ describe('a start', () => {
     const DATA_DIR = join(makeFolder(), 'data');
     const api = start({ DATABASE_URL, JWT_SECRET, DATA_DIR });
     await api.url();
-    expect(stat(DATA_DIR)).rejects.toThrow('ENOENT');
+    await expect(stat(DATA_DIR)).rejects.toThrow('ENOENT');
   });
 
   test('works from a folder whose name has spaces and a percent sign', async () => {
@@ -92,9 +92,8 @@ describe('what cannot start says why in one line, and ends with 1', () => {
     );
   });
 
-  test('a port in use', async () => {
-    using other = occupyPort();
-    const PORT = String(other.port);
+  test('a port in use, even by another of its kind', async () => {
+    const { port: PORT } = new URL(await start({ DATABASE_URL, JWT_SECRET }).url());
     expect(await refusalOf({ DATABASE_URL, JWT_SECRET, PORT })).toBe(
       `port ${PORT} on 127.0.0.1 is in use: stop what listens there, or set PORT`,
     );
@@ -255,7 +254,7 @@ describe('a signal', () => {
       await until('new requests are refused', async () => (await statusOf(url)) === 0);
       // The table stays locked, so only the second signal can end this.
       expect(await api.stop('SIGINT')).toBe(1);
-      expect(answer).rejects.toThrow();
+      await expect(answer).rejects.toThrow();
     });
   });
 });
@@ -263,7 +262,18 @@ describe('a signal', () => {
 describe('migrations', () => {
   test('run once, though three processes start at once on an empty database', async () => {
     await usingEmptyDatabase(async (empty) => {
+      const client = new SQL({ url: empty, max: 1 });
+      // Nobody can make a schema until all three have come so far, so that they do meet.
+      await client`begin`;
+      await client`lock table pg_namespace in share row exclusive mode`;
       const all = [1, 2, 3].map(() => start({ DATABASE_URL: empty, JWT_SECRET }));
+      await until('all three wait', async () => {
+        const rows = await sql`select from pg_stat_activity
+          where datname = ${new URL(empty).pathname.slice(1)} and wait_event_type = 'Lock'`;
+        return rows.length === all.length;
+      });
+      await client`commit`;
+      await client.close();
       for (const api of all) expect(await statusOf(`${await api.url()}/health/ready`)).toBe(200);
       expect(await migrationsIn(empty)).toBe(entries.length);
     });
@@ -301,6 +311,7 @@ test('the API is ready while its database is there, and alive throughout', async
   await proxy.mend();
   expect(await states()).toEqual([200, 200]);
   expect(await api.stop()).toBe(0);
+  await proxy.cut();
 });
 
 test('a database that takes connections and never answers is given up', async () => {
