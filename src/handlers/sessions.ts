@@ -89,7 +89,12 @@ async function authenticate(
   const [found] = await db
     .select({ id: users.id, username: users.username, password_hash: users.password_hash })
     .from(users)
-    .where(eq(sql`lower(${column} collate "C")`, sql`lower(${username} collate "C")`));
+    .where(
+      and(
+        eq(sql`lower(${column} collate "C")`, sql`lower(${username} collate "C")`),
+        isNull(users.disabled_at),
+      ),
+    );
   const password = normalizePassword(given);
   const verify = () => passwords.verify(password, found?.password_hash);
   const matches = await limitLogins(db, rules.rate_limit, { username, address }, verify);
@@ -99,12 +104,23 @@ async function authenticate(
     throw new Problem('invalid_credentials', { audit: { event, user_id: found?.id } });
   }
   if (condition !== 'outdated') return found;
-  const password_hash = await passwords.hash(password);
+  const password_hash = await hashUnlessBusy(passwords, password);
+  if (password_hash === undefined) return found;
   await db
     .update(users)
     .set({ password_hash })
     .where(and(eq(users.id, found.id), eq(users.password_hash, found.password_hash)));
   return { ...found, password_hash };
+}
+
+/** To make a hash anew can wait for a quieter log-in: this one has succeeded. */
+async function hashUnlessBusy(passwords: Passwords, password: string): Promise<string | undefined> {
+  try {
+    return await passwords.hash(password);
+  } catch (error) {
+    if (error instanceof Problem && error.code === 'overloaded') return undefined;
+    throw error;
+  }
 }
 
 /** @returns undefined where the account has another hash by now, is disabled or deleted. */

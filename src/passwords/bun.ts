@@ -7,9 +7,9 @@ import { inspectHash, MEMORY_KIB, NOBODYS_HASH, PASSES } from './argon2id.ts';
 const parameters = { algorithm: 'argon2id', memoryCost: MEMORY_KIB, timeCost: PASSES } as const;
 
 /**
- * A hash keeps a core busy and holds 19 MiB. More at once than there are cores gives no more hashes, only a server
- * that answers slowly meanwhile. The line is as long as a core works off in about a second, because a log-in that
- * waits for seconds is worse than an honest 503.
+ * A hash keeps a core busy and holds 19 MiB, so more at once than there are cores give no more log-ins, only more
+ * memory. The line is what the cores work off in about a second, because a log-in that waits for seconds is worse than
+ * an honest 503. `bun run bench:logins` measures both.
  */
 const HASHES_IN_FLIGHT_MAX = navigator.hardwareConcurrency;
 const HASHES_WAITING_PER_CORE_MAX = 32;
