@@ -1,14 +1,17 @@
 /** The database slow, silent, gone or killed: answers stay bounded, and the process serves again by itself. */
-import { afterAll, beforeAll, expect, test } from 'bun:test';
-import { Api, type Persona } from './support/api.ts';
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test';
+import { SQL } from 'bun';
+import { Api, type Persona, TEST_TIMEOUT_MS } from './support/api.ts';
 import { createDatabase } from './support/cluster.ts';
 import { until } from './support/process.ts';
-import { openProxy, type Proxy } from './support/proxy.ts';
+import { type DatabaseProxy, openProxy } from './support/proxy.ts';
+
+setDefaultTimeout(TEST_TIMEOUT_MS);
 
 const POOL_SIZE = 2;
 const STATEMENT_TIMEOUT_SECONDS = 1;
 
-let proxy: Proxy;
+let proxy: DatabaseProxy;
 let direct_url: string;
 let api: Api;
 let ada: Persona;
@@ -30,7 +33,6 @@ const statuses = (answers: { status: number }[]) => answers.map(({ status }) => 
 
 /** Holds a row that others want to write, until it is let go. */
 async function lockProjects() {
-  const { SQL } = await import('bun');
   const sql = new SQL({ url: direct_url, max: 1 });
   await sql.unsafe('begin');
   await sql.unsafe('lock table projects in access exclusive mode');
@@ -87,7 +89,6 @@ test('behind a silent network every request is answered, and all is well when it
 test('a read does not notice that its connection was killed', async () => {
   for (let round = 0; round < 5; round += 1) {
     await Promise.all(Array.from({ length: POOL_SIZE * 2 }, () => ada.get('/projects')));
-    const { SQL } = await import('bun');
     const sql = new SQL({ url: direct_url, max: 1 });
     await sql`select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name = 'mantou'`;
     await sql.close();

@@ -25,7 +25,9 @@ describe('If-Match', () => {
         await ada.patch(`/tasks/${task.id}`, { title: 'Other' }, headers('if-match', tag)),
         await ada.delete(`/tasks/${task.id}`, headers('if-match', tag)),
       ];
-      expect(answers.map(({ status }) => status)).toEqual([412, 412, 412, 412, 412]);
+      expect(answers.map(({ status, body }) => [status, body.code])).toEqual(
+        Array(5).fill([412, 'precondition_failed']),
+      );
       expect((await ada.get(`/projects/${project.id}`)).body).toEqual(project);
       expect((await ada.get(`/tasks/${task.id}`)).body).toEqual(task);
     },

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { Elysia } from 'elysia';
 import { createApi } from '../src/app.ts';
+import { catalogue } from '../src/problem.ts';
 import { Api, Client, type Persona, useApi } from './support/api.ts';
 import { createDatabase } from './support/cluster.ts';
 import { type Operation, operations } from './support/document.ts';
@@ -172,6 +173,25 @@ async function exhaust(api: Api) {
   for (let refused = false; !refused; )
     refused = (await Promise.all(Array.from({ length: 100 }, send))).includes(429);
 }
+
+test('a fault of the server is told as internal, and logged once without what was sent', async () => {
+  broken.log.length = 0;
+  const secret = 'hunter2-Zaphod';
+  const { status, body, headers } = await broken.anonymous.post('/users/register', {
+    username: 'ada',
+    email: 'ada@example.org',
+    password: secret,
+  });
+  expect([status, body.code, body.detail]).toEqual([500, 'internal', catalogue.internal.title]);
+  const faults = broken.log.filter(({ level }) => level === 'error');
+  expect(faults).toMatchObject([
+    {
+      event: 'internal_error',
+      fields: { request_id: headers.get('x-request-id'), sqlstate: '42P01' },
+    },
+  ]);
+  expect(JSON.stringify(faults)).not.toMatch(/hunter2|argon2|ada@|insert into/);
+});
 
 describe.each(
   operations.map((operation) => [`${operation.method} ${operation.path}`, operation] as const),

@@ -117,7 +117,8 @@ describe('CR and LF in input forge no line', () => {
       user_agent: 'x\r\n{"event":"account_deleted"}\u2028\u0085\u001b[2J',
     });
     expect(written.length).toBe(1);
-    expect(written[0]).not.toMatch(/[\r\n\u0085\u2028\u001b]/);
+    for (const breaking of ['\r', '\n', '\u0085', '\u2028', '\u001b'])
+      expect(written[0]).not.toContain(breaking);
   });
 
   test('a request id that is not one is not taken into the log', async () => {

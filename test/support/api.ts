@@ -1,5 +1,5 @@
 /** The API over real HTTP on a database of its own, and the people who use it. */
-import { afterAll, beforeAll } from 'bun:test';
+import { afterAll, beforeAll, setDefaultTimeout } from 'bun:test';
 import { SQL } from 'bun';
 import { v7 as uuidv7 } from 'uuid';
 import type { Log } from '../../src/log.ts';
@@ -10,6 +10,8 @@ import { createDatabase, dropDatabase } from './cluster.ts';
 import { matchDocument } from './document.ts';
 
 export const JWT_SECRET = 'a secret of thirty-two bytes or more, for tests';
+
+export const TEST_TIMEOUT_MS = 30_000;
 
 /** The password of every persona. */
 const password = 'correct horse battery staple';
@@ -177,6 +179,8 @@ export class Api {
 
 /** Starts the API before the tests of a file and takes it away after them. Read its fields inside tests only. */
 export function useApi(overrides: Partial<Settings> = {}): Api {
+  // Of this file alone. A hash takes long on a busy machine, and twenty of them take longer.
+  setDefaultTimeout(TEST_TIMEOUT_MS);
   let api: Api | undefined;
   beforeAll(async () => {
     api = await Api.start(overrides);

@@ -3,16 +3,13 @@
  * its own, so runs side by side share it and the next run finds it made. A template, named after the migrations,
  * makes a database in a few hundredths of a second.
  */
-import { afterAll, setDefaultTimeout } from 'bun:test';
+import { afterAll } from 'bun:test';
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SQL } from 'bun';
 import { joinEmbeddedPostgres } from '../../src/db/embedded.ts';
 import { migrate } from '../../src/db/migrate.ts';
-
-// A hash takes long on a busy machine, and twenty of them take longer.
-setDefaultTimeout(30_000);
 
 const root = join(import.meta.dir, '../..');
 export const postgres = await joinEmbeddedPostgres(join(root, '.data/test'));

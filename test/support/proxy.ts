@@ -1,7 +1,7 @@
 /** A loopback relay before the database, to be cut. */
 import { connect, createServer, type Socket } from 'node:net';
 
-export interface Proxy {
+export interface DatabaseProxy {
   /** The database's URL, through the relay. */
   readonly url: string;
   /** Cuts every connection and refuses new ones. */
@@ -13,7 +13,7 @@ export interface Proxy {
   flow(): void;
 }
 
-export async function openProxy(database_url: string): Promise<Proxy> {
+export async function openProxy(database_url: string): Promise<DatabaseProxy> {
   const target = new URL(database_url);
   const sockets = new Set<Socket>();
   let stalled = false;
