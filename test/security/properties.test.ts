@@ -8,9 +8,8 @@ import fc from 'fast-check';
 import { type Answer, type Client, type Persona, useApi } from '../support/api.ts';
 import { component, type Operation, operations } from '../support/document.ts';
 
-setDefaultTimeout(120_000);
-
 const api = useApi();
+setDefaultTimeout(120_000);
 
 /** Hashing a password takes as long as a hundred other requests. */
 const HASHING = ['registerUser', 'logIn', 'changePassword', 'deleteAccount'];
