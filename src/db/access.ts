@@ -3,7 +3,8 @@
  * his role and the state of the project decide what he may do there. Every statement joins one of the two fragments
  * below, and none loads a row to check it afterwards.
  */
-import { and, type Column, eq, inArray, isNull } from 'drizzle-orm';
+import { and, type Column, eq, inArray, isNull, sql, type WithSubquery } from 'drizzle-orm';
+import type { SelectedFieldsFlat } from 'drizzle-orm/pg-core/query-builders/select.types';
 import { Problem } from '../problem.ts';
 import type { Database } from './database.ts';
 import { project_members, projects, type Role, type Scope, tasks } from './schema.ts';
@@ -86,16 +87,29 @@ interface Attempt<Row> {
 }
 
 /**
- * The row that a statement wrote, or the reason why it wrote none.
- * @throws {Problem} `not_found` where the user sees nothing, `forbidden` where his role is too low, `conflict` where
- * the project is archived, `precondition_failed` where the version is not an expected one.
+ * Runs `with access as …, written as … select` in one statement.
+ * @param written the insert, update or delete, which depends on the access.
+ * @returns the row that was written.
+ * @throws {Problem} the reason why none was: `not_found` where the user sees nothing, `forbidden` where his role is too
+ * low, `conflict` where the project is archived, `precondition_failed` where the version is not an expected one.
  */
-export function rowWritten<Row>(
-  attempts: Attempt<Row>[],
+export async function writeRow<Row>(
+  db: Database,
+  access: Access,
+  written: WithSubquery<string, Record<string, unknown>>,
   permission: Permission,
   expected?: ExpectedVersions,
-): Row {
-  const attempt = attempts[0];
+): Promise<Row> {
+  const attempts = await db
+    .with(access, written)
+    .select({
+      access: access._.selectedFields,
+      row: written._.selectedFields as SelectedFieldsFlat,
+    })
+    .from(access)
+    .leftJoin(written, sql`true`);
+  // What Drizzle cannot infer here: the rows are those that `written` returns.
+  const [attempt] = attempts as unknown as Attempt<Row>[];
   if (!attempt) throw new Problem('not_found');
   if (attempt.row) return attempt.row;
   if (!permission.roles.includes(attempt.access.role)) throw new Problem('forbidden');

@@ -7,8 +7,8 @@ import {
   hasVersion,
   type Permission,
   permits,
-  rowWritten,
   visibleTo,
+  writeRow,
 } from '../db/access.ts';
 import type { Database } from '../db/database.ts';
 import { project_members, projects } from '../db/schema.ts';
@@ -125,12 +125,7 @@ export async function patchProject(
       )
       .returning({ ...getTableColumns(projects), role: access.role }),
   );
-  const attempts = await db
-    .with(access, changed)
-    .select({ access: access._.selectedFields, row: changed._.selectedFields })
-    .from(access)
-    .leftJoin(changed, sql`true`);
-  return rowWritten(attempts, permission, expected);
+  return writeRow<Project>(db, access, changed, permission, expected);
 }
 
 /**
@@ -158,10 +153,5 @@ export async function deleteProject(
       )
       .returning({ id: projects.id }),
   );
-  const attempts = await db
-    .with(access, deleted)
-    .select({ access: access._.selectedFields, row: deleted._.selectedFields })
-    .from(access)
-    .leftJoin(deleted, sql`true`);
-  rowWritten(attempts, owns, expected);
+  await writeRow(db, access, deleted, owns, expected);
 }

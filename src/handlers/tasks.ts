@@ -8,8 +8,8 @@ import {
   hasVersion,
   type Permission,
   permits,
-  rowWritten,
   visibleTo,
+  writeRow,
 } from '../db/access.ts';
 import type { Database } from '../db/database.ts';
 import { project_members, tasks } from '../db/schema.ts';
@@ -62,12 +62,7 @@ export async function createTask(
       .select(db.select(row).from(access).where(permits(access, writes)))
       .returning(),
   );
-  const attempts = await db
-    .with(access, created)
-    .select({ access: access._.selectedFields, row: created._.selectedFields })
-    .from(access)
-    .leftJoin(created, sql`true`);
-  return rowWritten(attempts, writes);
+  return writeRow<Task>(db, access, created, writes);
 }
 
 /** The tasks of a project, newest first. @throws {Problem} `not_found`, `invalid_cursor`. */
@@ -162,12 +157,7 @@ export async function deleteTask(
       )
       .returning({ id: tasks.id }),
   );
-  const attempts = await db
-    .with(access, deleted)
-    .select({ access: access._.selectedFields, row: deleted._.selectedFields })
-    .from(access)
-    .leftJoin(deleted, sql`true`);
-  rowWritten(attempts, writes, expected);
+  await writeRow(db, access, deleted, writes, expected);
 }
 
 async function updateTask(
@@ -198,12 +188,7 @@ async function updateTask(
       )
       .returning(columns),
   );
-  const attempts = await db
-    .with(access, changed)
-    .select({ access: access._.selectedFields, row: changed._.selectedFields })
-    .from(access)
-    .leftJoin(changed, sql`true`);
-  return rowWritten(attempts, writes, expected);
+  return writeRow<Task>(db, access, changed, writes, expected);
 }
 
 const inUtc = (due_at: string | null) => (due_at === null ? null : (parseInstant(due_at) ?? null));
