@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'bun:test';
-import { Client, type Persona, useApi } from './support/api.ts';
+import { Api, Client, type Persona, useApi } from './support/api.ts';
+import { createDatabase } from './support/cluster.ts';
+import { openProxy } from './support/proxy.ts';
 
 const api = useApi();
 
@@ -161,4 +163,32 @@ test('the export is one document with all that is owned, and nothing of others',
   expect(new Set(body.projects[0].tasks.map(({ id }: { id: string }) => id)).size).toBe(450);
   expect(text).not.toContain('argon2');
   expect((await bob.get('/users/me/export')).body.projects.length).toBe(1);
+});
+
+test('an export whose database goes away is cut, and the log says so without the statement', async () => {
+  const proxy = await openProxy(await createDatabase());
+  const there = await Api.start({ database_url: proxy.url });
+  try {
+    const ada = await there.person();
+    const project = await ada.createProject();
+    // Far more than the buffers between hold.
+    await there.sql`insert into tasks (id, project_id, title, description)
+      select gen_random_uuid(), ${project.id}, 'Task ' || n, repeat('x', 10000) from generate_series(1, 2000) n`;
+    const response = await fetch(`${there.url}/users/me/export`, {
+      headers: { authorization: `Bearer ${ada.token}` },
+    });
+    const reader = response.body?.getReader();
+    await reader?.read();
+    await proxy.cut();
+    const rest = (async () => {
+      while (!(await reader?.read())?.done);
+    })();
+    await expect(rest).rejects.toThrow();
+    expect(there.log.filter(({ event }) => event === 'export_cut')).toMatchObject([
+      { level: 'error', fields: { user_id: ada.id } },
+    ]);
+  } finally {
+    await proxy.mend();
+    await there.stop();
+  }
 });

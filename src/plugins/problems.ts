@@ -24,6 +24,7 @@ const audited: ReadonlySet<ProblemCode> = new Set([
   'invalid_credentials',
   'invalid_refresh_token',
   'insufficient_scope',
+  'forbidden',
 ]);
 
 /** @param allowedMethods the methods that a path knows, for 405; empty for an unknown path. */

@@ -70,8 +70,11 @@ const granting = (platform: Platform, tokens: AccessTokensPlugin) => {
     )
     .post(
       '/refresh',
-      async ({ body, tokens, device }) =>
-        answer(tokens, await refreshSession(db, rules, device, body.refresh_token)),
+      async ({ body, tokens, device, audit }) => {
+        const grant = await refreshSession(db, rules, device, body.refresh_token);
+        audit('refreshed', { user_id: grant.user_id, session_id: grant.session_id });
+        return answer(tokens, grant);
+      },
       {
         body: Refresh,
         response: { 200: Tokens },

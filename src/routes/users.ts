@@ -63,7 +63,7 @@ const registration = (platform: Platform) => {
 };
 
 /** What an API token may read too. */
-const profile = ({ database: db, settings }: Platform, current: CurrentUserPlugin) =>
+const profile = ({ database: db, settings, log }: Platform, current: CurrentUserPlugin) =>
   new Elysia()
     .use(current)
     .use(strictInput(settings.body_limit_bytes))
@@ -75,7 +75,9 @@ const profile = ({ database: db, settings }: Platform, current: CurrentUserPlugi
       '/me/export',
       ({ user, set }) => {
         set.headers['content-disposition'] = 'attachment; filename="mantou-account.json"';
-        return streamOf(exportAccount(db, user));
+        return streamOf(exportAccount(db, user), () =>
+          log('error', 'export_cut', { request_id: set.headers['x-request-id'], user_id: user.id }),
+        );
       },
       {
         response: { 200: AccountExport },
@@ -137,16 +139,25 @@ const account = (platform: Platform, current: CurrentUserPlugin) => {
     );
 };
 
-/** A stream that is read as fast as the client takes it. The first piece is awaited, so that a failure is a problem. */
-async function streamOf(pieces: AsyncGenerator<string>): Promise<Response> {
+/**
+ * A stream that is written as fast as the client reads. The first piece is awaited, so that a failure is a problem; a
+ * later one can only cut the connection.
+ */
+async function streamOf(pieces: AsyncGenerator<string>, onFailure: () => void): Promise<Response> {
   const first = await pieces.next();
   const encoder = new TextEncoder();
   const stream = new ReadableStream<Uint8Array>({
     start: (controller) => controller.enqueue(encoder.encode(first.value)),
     async pull(controller) {
-      const { value, done } = await pieces.next();
-      if (done) controller.close();
-      else controller.enqueue(encoder.encode(value));
+      try {
+        const { value, done } = await pieces.next();
+        if (done) controller.close();
+        else controller.enqueue(encoder.encode(value));
+      } catch {
+        onFailure();
+        // Without the error: Bun would print it, statement and parameters included.
+        controller.error();
+      }
     },
     cancel: async () => void (await pieces.return(undefined)),
   });
