@@ -94,6 +94,8 @@ function listen(
         database_statement_timeout_seconds + IDLE_MARGIN_SECONDS,
         IDLE_TIMEOUT_SECONDS_MAX,
       ),
+      // Bun's own page for errors would show a stack.
+      development: false,
       fetch,
     });
   } catch (error) {
