@@ -27,7 +27,6 @@ CREATE TABLE "refresh_tokens" (
 CREATE TABLE "sessions" (
 	"id" uuid PRIMARY KEY NOT NULL,
 	"user_id" uuid NOT NULL,
-	"generation" integer DEFAULT 1 NOT NULL,
 	"user_agent" text,
 	"address" text,
 	"created_at" timestamp(3) with time zone DEFAULT now() NOT NULL,

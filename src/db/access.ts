@@ -57,7 +57,9 @@ export const accessToTask = (db: Database, user: CurrentUser, task_id: string) =
       .from(tasks)
       .innerJoin(projects, eq(projects.id, tasks.project_id))
       .innerJoin(project_members, visibleTo(user, projects.id))
-      .where(eq(tasks.id, task_id)),
+      .where(eq(tasks.id, task_id))
+      // The project before the task, as whoever deletes a project locks them.
+      .for('key share', { of: projects }),
   );
 
 type Access = ReturnType<typeof accessToProject>;

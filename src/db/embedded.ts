@@ -163,7 +163,12 @@ async function commandRunner(programs: Programs, folder: string): Promise<Run> {
   const { uid, gid } = await postgresUser();
   await chown(join(folder, 'postgres-password'), uid, gid);
   const become = ['setpriv', '--reuid', `${uid}`, '--regid', `${gid}`, '--clear-groups'];
-  const capable = [...become, '--inh-caps', '+dac_override', '--ambient-caps', '+dac_override'];
+  // Without the fixup, access(2), by which initdb looks for its programs, honours the capability too.
+  const capable = [
+    ...become,
+    ...['--inh-caps', '+dac_override', '--ambient-caps', '+dac_override'],
+    ...['--securebits', '+no_setuid_fixup'],
+  ];
   for (const prefix of [become, capable]) {
     const reaches = await exitCode([
       ...prefix,

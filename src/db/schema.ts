@@ -1,6 +1,6 @@
 /**
  * The tables. Names are those of the wire, so that rows need no renaming; constraints carry names because
- * `violation.ts` tells them apart by name. Ids are UUIDv7 made by the application.
+ * `failure.ts` tells them apart by name. Ids are UUIDv7 made by the application.
  */
 import { sql } from 'drizzle-orm';
 import {
@@ -50,8 +50,6 @@ export const sessions = pgTable(
   {
     id: uuid().primaryKey(),
     user_id: uuid().notNull(),
-    /** The number of the refresh token that is not spent. */
-    generation: integer().notNull().default(1),
     user_agent: text(),
     address: text(),
     created_at: created_at(),

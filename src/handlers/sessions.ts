@@ -168,7 +168,6 @@ async function beginSession(
           .select({
             id: sql`${session_id}::uuid`.as('id'),
             user_id: locked.id,
-            generation: sql`1`.as('generation'),
             user_agent: sql`${device.user_agent}::text`.as('user_agent'),
             address: sql`${device.address}::text`.as('address'),
             created_at: sql`now()`.as('created_at'),
@@ -224,27 +223,40 @@ export async function refreshSession(
     digest(successor),
   ]);
   await limitRefreshes(db, rules.rate_limit, presented_hash, device.address);
+  // The session before its token, as whoever ends a session locks them.
+  const held = db.$with('held').as(
+    db
+      .select({ id: sessions.id, username: users.username })
+      .from(refresh_tokens)
+      .innerJoin(sessions, eq(sessions.id, refresh_tokens.session_id))
+      .innerJoin(users, eq(users.id, sessions.user_id))
+      .where(
+        and(
+          eq(refresh_tokens.token_hash, presented_hash),
+          gt(sessions.expires_at, sql`now()`),
+          isNull(users.disabled_at),
+        ),
+      )
+      .for('no key update', { of: sessions }),
+  );
   const spent = db.$with('spent').as(
     db
       .update(refresh_tokens)
       .set({ spent_at: sql`now()` })
-      .from(sessions)
-      .innerJoin(users, eq(users.id, sessions.user_id))
+      .from(held)
       .where(
         and(
           eq(refresh_tokens.token_hash, presented_hash),
           isNull(refresh_tokens.spent_at),
           gt(refresh_tokens.created_at, sql`now() - ${idle(rules)}`),
-          eq(sessions.id, refresh_tokens.session_id),
-          gt(sessions.expires_at, sql`now()`),
-          isNull(users.disabled_at),
+          eq(held.id, refresh_tokens.session_id),
         ),
       )
       .returning({
         session_id: refresh_tokens.session_id,
         user_id: refresh_tokens.user_id,
         generation: refresh_tokens.generation,
-        username: users.username,
+        username: held.username,
       }),
   );
   const next = db.$with('next').as(
@@ -267,14 +279,14 @@ export async function refreshSession(
   const used = db.$with('used').as(
     db
       .update(sessions)
-      .set({ last_used_at: sql`now()`, generation: sql`${next.generation}`, ...device })
+      .set({ last_used_at: sql`now()`, ...device })
       .from(spent)
       .innerJoin(next, sql`true`)
       .where(eq(sessions.id, spent.session_id))
       .returning({ session_id: sessions.id, user_id: sessions.user_id, username: spent.username }),
   );
   const [grant] = await db
-    .with(spent, next, used)
+    .with(held, spent, next, used)
     .select({ session_id: used.session_id, user_id: used.user_id, username: used.username })
     .from(used);
   const honoured = grant ?? (await honourOrEnd(db, presented_hash, successor_hash));
@@ -294,7 +306,7 @@ async function honourOrEnd(db: Database, presented_hash: string, successor_hash:
         and exists (
           select from ${refresh_tokens} successor
           where successor.token_hash = ${successor_hash} and successor.session_id = ${sessions.id}
-            and successor.generation = ${sessions.generation} and successor.spent_at is null
+            and successor.spent_at is null
         )`,
     })
     .from(refresh_tokens)

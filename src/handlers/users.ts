@@ -129,12 +129,19 @@ export async function deleteAccount(
 ): Promise<void> {
   await verifyOwnPassword(db, passwords, rate_limit, user, input.password);
   await db.transaction(async (tx) => {
-    // Locked first, so that no project can be made between the two deletions and be left without an owner.
-    await tx.select({ id: users.id }).from(users).where(eq(users.id, user.id)).for('update');
     const owned = tx
       .select({ id: project_members.project_id })
       .from(project_members)
       .where(and(eq(project_members.user_id, user.id), eq(project_members.role, 'owner')));
+    // The order of a task that is being made, whose foreign keys lock its project and then its author.
+    await tx
+      .select({ id: projects.id })
+      .from(projects)
+      .where(inArray(projects.id, owned))
+      .orderBy(projects.id)
+      .for('update');
+    // Locked before the projects go, so that none can be made meanwhile and be left without an owner.
+    await tx.select({ id: users.id }).from(users).where(eq(users.id, user.id)).for('update');
     await tx.delete(projects).where(inArray(projects.id, owned));
     await tx.delete(users).where(eq(users.id, user.id));
   });
