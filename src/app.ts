@@ -4,7 +4,7 @@ import type { Platform } from './platform.ts';
 import { accessTokens } from './plugins/access-tokens.ts';
 import { conventions } from './plugins/conventions.ts';
 import { cors } from './plugins/cors.ts';
-import { currentUser } from './plugins/current-user.ts';
+import { credentials, currentUser } from './plugins/current-user.ts';
 import { docs } from './plugins/docs.ts';
 import { requestLimits } from './plugins/limits.ts';
 import { methodsByPath } from './plugins/methods.ts';
@@ -27,12 +27,13 @@ const config = { normalize: false, handler: { standardHostname: false } } as con
 /** The routes, without what every answer has in common. */
 export function createApi(platform: Platform) {
   const tokens = accessTokens(platform);
-  const current = currentUser(platform, tokens);
+  const known = credentials(platform);
+  const current = currentUser(tokens, known);
   return new Elysia(config)
     .use(health(platform))
     .use(problemCatalogue(platform))
     .use(users(platform, current))
-    .use(sessions(platform, tokens, current))
+    .use(sessions(platform, tokens, known, current))
     .use(apiTokens(platform, current))
     .use(projects(platform, current))
     .use(tasks(platform, current));

@@ -1,4 +1,4 @@
-/** What a runtime supplies to the app. `server.ts` fills it on Bun; another entry may fill it elsewhere. */
+/** What a runtime supplies to the app. `serve.ts` fills it on Bun; another entry may fill it elsewhere. */
 import type { Database } from './db/database.ts';
 import type { Log } from './log.ts';
 import type { Settings } from './settings.ts';

@@ -30,12 +30,14 @@ export const catalogue = {
   invalid_token: {
     status: 401,
     title: 'The token is not valid',
-    explanation: 'The access token is malformed, not signed by this server, or revoked. Log in.',
+    explanation:
+      'The token is malformed, not of this server, expired or revoked. Log in, or make a new API token.',
   },
   token_expired: {
     status: 401,
     title: 'The token has expired',
-    explanation: 'The access token was valid once. Log in again.',
+    explanation:
+      'The access token was valid once. Trade the refresh token for a new one at `POST /users/refresh`, or log in.',
   },
   invalid_credentials: {
     status: 401,
@@ -50,8 +52,9 @@ export const catalogue = {
   },
   forbidden: {
     status: 403,
-    title: 'Your role does not allow this',
-    explanation: 'You may see the resource but not do this to it. Ask the owner of the project.',
+    title: 'You may not do this',
+    explanation:
+      'You may see the resource but not do this to it: your role in the project is too low, or only a log-in will do.',
   },
   insufficient_scope: {
     status: 403,
@@ -61,7 +64,7 @@ export const catalogue = {
   registration_closed: {
     status: 403,
     title: 'Registration is closed',
-    explanation: 'The operator of this server creates the accounts.',
+    explanation: 'The operator of this server lets nobody make an account.',
   },
   not_found: {
     status: 404,
@@ -149,7 +152,8 @@ export const catalogue = {
   database_unavailable: {
     status: 503,
     title: 'The database does not answer',
-    explanation: 'Nothing was lost. Try again after as many seconds as `Retry-After` says.',
+    explanation:
+      'Try again after `Retry-After` seconds. A write may have happened or not: look before you repeat it.',
   },
   overloaded: {
     status: 503,
@@ -171,7 +175,7 @@ export interface FieldError {
 }
 
 interface Particulars {
-  /** One sentence about this occurrence; the title is used where it is missing. */
+  /** One sentence about this occurrence; the explanation is used where it is missing. */
   detail?: string;
   errors?: FieldError[];
   /** Answer headers that belong to the problem, such as `Allow`. */
@@ -188,7 +192,7 @@ export class Problem extends Error {
     readonly code: ProblemCode,
     readonly particulars: Particulars = {},
   ) {
-    super(particulars.detail ?? catalogue[code].title);
+    super(particulars.detail ?? catalogue[code].explanation);
   }
 }
 

@@ -159,6 +159,11 @@ describe('a claim that is missing or wrong is refused', () => {
     expect(await codeFor(sign({ ...claims, exp: now() - 1 }))).toEqual([401, 'token_expired']);
   });
 
+  test('the session of somebody else', async () => {
+    const [ada, eve] = [await api.person(), await api.person()];
+    expect(await codeFor(sign({ ...claimsOf(ada), sid: claimsOf(eve).sid }))).toEqual(refused);
+  });
+
   test('claims that are no object', async () => {
     for (const claims of ['null', '[]', '"x"', '1', 'not json'])
       expect(await codeFor(sign(claims))).toEqual(refused);

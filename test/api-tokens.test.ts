@@ -81,8 +81,11 @@ test('a token ends when it says so', async () => {
   expect((await client.get('/users/me')).status).toBe(200);
   await api.sql`update api_tokens set expires_at = now() where id = ${id}`;
   api.clock_offset_ms += 5000;
+  await api.sql`update api_tokens set last_used_at = null where id = ${id}`;
   expect((await client.get('/users/me')).body.code).toBe('invalid_token');
   api.clock_offset_ms = 0;
+  const [row] = await api.sql`select last_used_at from api_tokens where id = ${id}`;
+  expect(row.last_used_at).toBeNull();
   const past = await ada.post('/users/me/tokens', {
     name: 'late',
     scopes: ['read'],

@@ -294,6 +294,8 @@ describe('the Host header', () => {
     async (host) => {
       const { status } = await live(`Host: ${host}\r\n`);
       expect(status).toBe(400);
+      const options = `OPTIONS /projects HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`;
+      expect((await exchange(api.url, options)).status).toBe(400);
     },
   );
 });

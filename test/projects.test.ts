@@ -108,6 +108,8 @@ test('an archived project is read-only until it is unarchived', async () => {
   );
   expect((await ada.get(`/tasks/${task.id}`)).body).toEqual(task);
 
+  const renamed = await ada.patch(`/projects/${project.id}`, { archived: true, name: 'Bath' });
+  expect(renamed.status).toBe(409);
   const again = await ada.patch(`/projects/${project.id}`, { archived: true });
   expect(again.body.archived_at).toBe(archived.body.archived_at);
   const unarchived = await ada.patch(`/projects/${project.id}`, { archived: false, name: 'Bath' });

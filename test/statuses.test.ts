@@ -182,7 +182,11 @@ test('a fault of the server is told as internal, and logged once without what wa
     email: 'ada@example.org',
     password: secret,
   });
-  expect([status, body.code, body.detail]).toEqual([500, 'internal', catalogue.internal.title]);
+  expect([status, body.code, body.detail]).toEqual([
+    500,
+    'internal',
+    catalogue.internal.explanation,
+  ]);
   const faults = broken.log.filter(({ level }) => level === 'error');
   expect(faults).toMatchObject([
     {

@@ -88,6 +88,7 @@ export async function findApiTokenUser(
       .where(
         and(
           eq(api_tokens.token_hash, token_hash),
+          or(isNull(api_tokens.expires_at), gt(api_tokens.expires_at, sql`now()`)),
           sql`${api_tokens.last_used_at} is null or ${api_tokens.last_used_at}
             < now() - make_interval(secs => ${LAST_USED_RESOLUTION_SECONDS}::int)`,
         ),

@@ -4,7 +4,7 @@
  */
 import { type SQL, sql } from 'drizzle-orm';
 import type { Database } from '../db/database.ts';
-import { rate_limits, sessions, users } from '../db/schema.ts';
+import { rate_limits, refresh_tokens, sessions, users } from '../db/schema.ts';
 import { type Problem, type RateLimit, rateLimited } from '../problem.ts';
 
 const MINUTE_SECONDS = 60;
@@ -88,7 +88,7 @@ export async function limitRegistrations(
 }
 
 /**
- * Counts a use of a refresh token, by the token and by the address.
+ * Counts a use of a refresh token, by its session and by the address. An unknown token counts by itself.
  * @param token_hash as it is stored: the token itself goes into no statement.
  * @throws {Problem} `rate_limited`.
  */
@@ -99,8 +99,9 @@ export async function limitRefreshes(
   address: string | null | undefined,
 ): Promise<void> {
   if (!rate_limit) return;
+  const session_id = sql`(select ${refresh_tokens.session_id} from ${refresh_tokens} where ${refresh_tokens.token_hash} = ${token_hash})`;
   await count(db, [
-    { limit: limits.refresh, whom: sql`${token_hash}::text` },
+    { limit: limits.refresh, whom: sql`coalesce(${session_id}::text, ${token_hash}::text)` },
     { limit: limits.refresh_by_address, whom: sql`${address ?? ''}::text` },
   ]);
 }

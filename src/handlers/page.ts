@@ -5,17 +5,12 @@
 import { and, type Column, eq, lt, or, type SQL } from 'drizzle-orm';
 import { validate as isUuid } from 'uuid';
 import { Problem } from '../problem.ts';
-import { parseInstant } from '../schemas/common.ts';
+import { type PageQuery, parseInstant } from '../schemas/common.ts';
 
 /** Where a page starts: after this row, in the order newest first. */
 interface Position {
   created_at: string;
   id: string;
-}
-
-interface PageQuery {
-  limit: number;
-  cursor?: string;
 }
 
 export interface Page<Row> {

@@ -101,7 +101,9 @@ export async function patchProject(
   expected: ExpectedVersions,
 ): Promise<Project> {
   const { archived, ...fields } = input;
-  const permission = { ...owns, while_archived: archived !== undefined };
+  // Read-only but for its end; to archive what is archived already changes nothing.
+  const ends = archived === false || (archived === true && Object.keys(fields).length === 0);
+  const permission = { ...owns, while_archived: ends };
   const changes = Object.keys(input).length > 0;
   const access = accessToProject(db, user, project_id);
   const changed = db.$with('changed').as(
@@ -113,6 +115,7 @@ export async function patchProject(
           archived_at: archived ? sql`coalesce(${projects.archived_at}, now())` : null,
         }),
         ...(changes && { updated_at: sql`now()`, version: sql`${projects.version} + 1` }),
+        // So that an empty patch sets something.
         id: projects.id,
       })
       .from(access)

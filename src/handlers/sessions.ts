@@ -209,6 +209,7 @@ async function beginSession(
 /**
  * Spends a refresh token for its successor. The immediate predecessor is honoured for 10 s with the same successor;
  * any other spent token is taken for stolen and ends the session.
+ * @param onEnd called once a session has been ended for it.
  * @throws {Problem} `invalid_refresh_token`, `rate_limited`.
  */
 export async function refreshSession(
@@ -216,6 +217,7 @@ export async function refreshSession(
   rules: SessionRules,
   device: Device,
   presented: string,
+  onEnd: () => void,
 ): Promise<Grant> {
   const successor = await keyedDigest(rules.key, presented);
   const [presented_hash, successor_hash] = await Promise.all([
@@ -289,12 +291,17 @@ export async function refreshSession(
     .with(held, spent, next, used)
     .select({ session_id: used.session_id, user_id: used.user_id, username: used.username })
     .from(used);
-  const honoured = grant ?? (await honourOrEnd(db, presented_hash, successor_hash));
+  const honoured = grant ?? (await honourOrEnd(db, presented_hash, successor_hash, onEnd));
   return { ...honoured, refresh_token: successor };
 }
 
 /** For a token that could not be spent: the grant of a predecessor within its grace, or the end of its session. */
-async function honourOrEnd(db: Database, presented_hash: string, successor_hash: string) {
+async function honourOrEnd(
+  db: Database,
+  presented_hash: string,
+  successor_hash: string,
+  onEnd: () => void,
+) {
   const [token] = await db
     .select({
       session_id: refresh_tokens.session_id,
@@ -319,6 +326,7 @@ async function honourOrEnd(db: Database, presented_hash: string, successor_hash:
   }
   if (!token) throw new Problem('invalid_refresh_token');
   await db.delete(sessions).where(eq(sessions.id, token.session_id));
+  onEnd();
   throw new Problem('invalid_refresh_token', {
     audit: {
       event: token.is_spent ? 'refresh_token_reused' : 'session_expired',

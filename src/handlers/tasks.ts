@@ -173,6 +173,7 @@ async function updateTask(
     db
       .update(tasks)
       .set({
+        // So that an empty patch sets something.
         id: tasks.id,
         ...input,
         ...(input.due_at !== undefined && { due_at: inUtc(input.due_at) }),

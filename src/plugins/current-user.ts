@@ -12,21 +12,30 @@ import { Problem } from '../problem.ts';
 import type { AccessTokensPlugin } from './access-tokens.ts';
 import { createCredentialCache } from './credential-cache.ts';
 
-/** Whoever has a living session or API token, with the scope that the request needs. */
-export const currentUser = ({ database, now }: Platform, tokens: AccessTokensPlugin) => {
+/** Who is behind a session or an API token, remembered for a moment. A route that ends one says `forgetCredentials`. */
+export const credentials = ({ database, now }: Platform) => {
   const sessions = createCredentialCache((id) => findSessionUser(database, id), now);
   const api_tokens = createCredentialCache((token) => findApiTokenUser(database, token), now);
-
-  return new Elysia({ name: 'current-user' })
-    .use(tokens)
-    .decorate('forgetCredentials', () => {
+  return new Elysia({ name: 'credentials' }).decorate({
+    credentials: { sessions, api_tokens },
+    forgetCredentials() {
       sessions.clear();
       api_tokens.clear();
-    })
-    .derive({ as: 'scoped' }, async ({ request, tokens }) => {
+    },
+  });
+};
+
+export type CredentialsPlugin = ReturnType<typeof credentials>;
+
+/** Whoever has a living session or API token, with the scope that the request needs. */
+export const currentUser = (tokens: AccessTokensPlugin, known: CredentialsPlugin) =>
+  new Elysia({ name: 'current-user' })
+    .use(tokens)
+    .use(known)
+    .derive({ as: 'scoped' }, async ({ request, tokens, credentials }) => {
       const credential = bearerToken(request);
       const user = credential.startsWith(API_TOKEN_PREFIX)
-        ? await api_tokens.find(credential)
+        ? await credentials.api_tokens.find(credential)
         : await findLoggedIn(credential);
       if (!user) throw new Problem('invalid_token');
       refuseMissingScope(request.method, user);
@@ -34,11 +43,10 @@ export const currentUser = ({ database, now }: Platform, tokens: AccessTokensPlu
 
       async function findLoggedIn(token: string): Promise<CurrentUser | undefined> {
         const { user_id, session_id } = await tokens.verify(token);
-        const found = await sessions.find(session_id);
+        const found = await credentials.sessions.find(session_id);
         return found?.id === user_id ? { ...found, session_id, scopes } : undefined;
       }
     });
-};
 
 export type CurrentUserPlugin = ReturnType<typeof currentUser>;
 

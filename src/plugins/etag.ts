@@ -11,8 +11,8 @@ interface Versioned {
 const ENTITY_TAGS = /^\s*(?:W\/)?"[^"\s]*"\s*(?:,\s*(?:W\/)?"[^"\s]*"\s*)*$/;
 
 /**
- * Gives handlers `expected`, the versions that `If-Match` allows, and two ways to answer with a row:
- * `tagged` (200, or 304 where the client has it) and `created` (201 with its `Location`).
+ * Gives routes `expected`, the versions that `If-Match` allows, and three ways to answer with a row: `tagged` (200),
+ * `taggedOrUnmodified` (304 where the client has it) and `created` (201 with its `Location`).
  */
 export const etag = new Elysia({ name: 'etag' }).derive({ as: 'scoped' }, ({ request, set }) => {
   const expected = expectedVersions(request.headers.get('if-match'));

@@ -247,7 +247,7 @@ function problemAnswers(codes: ProblemCode[], schemas: Json): Json {
 }
 
 function exampleProblem(code: ProblemCode): Json {
-  const { status, title } = catalogue[code];
+  const { status, title, explanation } = catalogue[code];
   const invalid = {
     detail: '1 field needs attention',
     errors: [
@@ -263,7 +263,7 @@ function exampleProblem(code: ProblemCode): Json {
     title,
     status,
     code,
-    detail: title,
+    detail: explanation,
     request_id: '019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23',
     ...(code === 'validation_failed' && invalid),
   };

@@ -29,36 +29,40 @@ const audited: ReadonlySet<ProblemCode> = new Set([
 
 /** @param allowedMethods the methods that a path knows, for 405; empty for an unknown path. */
 export const problems = (platform: Platform, allowedMethods: (path: string) => string[]) =>
-  new Elysia({ name: 'problems' }).onError({ as: 'global' }, ({ error, request, set, path }) => {
-    const { log } = platform;
-    const allowed = allowedMethods(path);
-    if (request.method === 'OPTIONS' && allowed.length > 0) return answerOptions(set, allowed);
-    const problem = findProblem(error, request, allowed);
-    const request_id = String(set.headers['x-request-id']);
-    if (problem.code === 'internal')
-      log('error', 'internal_error', { request_id, method: request.method, ...describe(error) });
-    const { audit } = problem.particulars;
-    if (audit || audited.has(problem.code)) {
-      const { event = problem.code, ...whom } = audit ?? {};
-      log('warn', event, { request_id, address: findClientAddress(platform, request), ...whom });
-    }
-    const { status, title } = catalogue[problem.code];
-    set.status = status;
-    Object.assign(set.headers, headersOf(problem), {
-      'content-type': 'application/problem+json',
-      'cache-control': 'no-store',
-    });
-    return {
-      type: `/problems/${problem.code}`,
-      title,
-      status,
-      code: problem.code,
-      detail: problem.message,
-      request_id,
-      ...(problem.particulars.errors && { errors: problem.particulars.errors }),
-      ...(isTokenRequest(request, path) && oauthError(problem)),
-    };
-  });
+  new Elysia({ name: 'problems' }).onError(
+    { as: 'global' },
+    ({ code, error, request, set, path }) => {
+      const { log } = platform;
+      const allowed = allowedMethods(path);
+      if (code === 'NOT_FOUND' && request.method === 'OPTIONS' && allowed.length > 0)
+        return answerOptions(set, allowed);
+      const problem = findProblem(error, request, allowed);
+      const request_id = String(set.headers['x-request-id']);
+      if (problem.code === 'internal')
+        log('error', 'internal_error', { request_id, method: request.method, ...describe(error) });
+      const { audit } = problem.particulars;
+      if (audit || audited.has(problem.code)) {
+        const { event = problem.code, ...whom } = audit ?? {};
+        log('warn', event, { request_id, address: findClientAddress(platform, request), ...whom });
+      }
+      const { status, title } = catalogue[problem.code];
+      set.status = status;
+      Object.assign(set.headers, headersOf(problem), {
+        'content-type': 'application/problem+json',
+        'cache-control': 'no-store',
+      });
+      return {
+        type: `/problems/${problem.code}`,
+        title,
+        status,
+        code: problem.code,
+        detail: problem.message,
+        request_id,
+        ...(problem.particulars.errors && { errors: problem.particulars.errors }),
+        ...(isTokenRequest(request, path) && oauthError(problem)),
+      };
+    },
+  );
 
 function findProblem(error: unknown, request: Request, allowed: string[]): Problem {
   const thrown = findThrown(error);
@@ -144,7 +148,7 @@ function valueErrors({ validator, value }: ValidationError): Iterable<ValueError
 }
 
 function findCause({ type, schema, value }: ValueError): Fault {
-  const { minimum, maximum, maxItems, anyOf } = schema;
+  const { minimum, maximum, minItems, maxItems, contains, anyOf } = schema;
   switch (type) {
     case ValueErrorType.ObjectRequiredProperty:
       return { code: 'required', message: 'is required' };
@@ -156,6 +160,10 @@ function findCause({ type, schema, value }: ValueError): Fault {
         code: 'out_of_range',
         message: `must be a whole number from ${minimum} to ${maximum}`,
       };
+    case ValueErrorType.ArrayMinItems:
+      return { code: 'too_few', message: `at least ${minItems}` };
+    case ValueErrorType.ArrayContains:
+      return { code: 'incomplete', message: `must contain ${JSON.stringify(contains.const)}` };
     case ValueErrorType.ArrayMaxItems:
       return { code: 'too_many', message: `at most ${maxItems} items` };
     case ValueErrorType.ArrayUniqueItems:

@@ -12,7 +12,11 @@ import type { Platform } from '../platform.ts';
 import type { AccessTokens, AccessTokensPlugin } from '../plugins/access-tokens.ts';
 import { audit } from '../plugins/audit.ts';
 import { noContent } from '../plugins/conventions.ts';
-import { type CurrentUserPlugin, loggedInUser } from '../plugins/current-user.ts';
+import {
+  type CredentialsPlugin,
+  type CurrentUserPlugin,
+  loggedInUser,
+} from '../plugins/current-user.ts';
 import { operation } from '../plugins/operation.ts';
 import { FORM_TYPE, JSON_TYPE, strictInput } from '../plugins/strict-input.ts';
 import { Nothing } from '../schemas/common.ts';
@@ -28,10 +32,11 @@ import {
 export const sessions = (
   platform: Platform,
   tokens: AccessTokensPlugin,
+  known: CredentialsPlugin,
   current: CurrentUserPlugin,
 ) =>
   new Elysia({ prefix: '/users', tags: ['Sessions'] })
-    .use(granting(platform, tokens))
+    .use(granting(platform, tokens, known))
     .use(managing(platform, current));
 
 const rulesOf = ({ settings, jwt_secret }: Platform) => ({
@@ -41,12 +46,13 @@ const rulesOf = ({ settings, jwt_secret }: Platform) => ({
 });
 
 /** For those who have no access token yet, or one that has expired. */
-const granting = (platform: Platform, tokens: AccessTokensPlugin) => {
+const granting = (platform: Platform, tokens: AccessTokensPlugin, known: CredentialsPlugin) => {
   const { database: db, passwords, settings } = platform;
   const rules = rulesOf(platform);
   const failures = ['internal', 'database_unavailable'] as const;
   return new Elysia()
     .use(tokens)
+    .use(known)
     .use(audit(platform))
     .use(strictInput(settings.body_limit_bytes, [JSON_TYPE, FORM_TYPE]))
     .post(
@@ -70,8 +76,9 @@ const granting = (platform: Platform, tokens: AccessTokensPlugin) => {
     )
     .post(
       '/refresh',
-      async ({ body, tokens, device, audit }) => {
-        const grant = await refreshSession(db, rules, device, body.refresh_token);
+      async ({ body, tokens, device, audit, forgetCredentials }) => {
+        const { refresh_token } = body;
+        const grant = await refreshSession(db, rules, device, refresh_token, forgetCredentials);
         audit('refreshed', { user_id: grant.user_id, session_id: grant.session_id });
         return answer(tokens, grant);
       },

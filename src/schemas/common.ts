@@ -143,7 +143,8 @@ defineKind('Instant', (_, value) => {
   return parseInstant(value) === undefined
     ? {
         code: 'invalid_instant',
-        message: 'must be an RFC 3339 instant such as 2026-11-23T03:14:07.123Z',
+        message:
+          'must be an RFC 3339 instant of the years 1970 to 9999 with at most 3 decimals, such as 2026-11-23T03:14:07.123Z',
       }
     : undefined;
 });

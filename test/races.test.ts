@@ -1,0 +1,145 @@
+/** Two at the same rows: each waits for the other, none is lost, and none waits in a circle. */
+import { expect, test } from 'bun:test';
+import { SQL } from 'bun';
+import { Client, type Persona, useApi } from './support/api.ts';
+import { until } from './support/process.ts';
+
+const api = useApi();
+
+/** A transaction of somebody else, open until it is told to commit. */
+async function elsewhere(work: (sql: SQL) => Promise<unknown>) {
+  const sql = new SQL({ url: api.database_url, max: 1 });
+  await sql.unsafe('begin');
+  await work(sql);
+  return async () => {
+    await sql.unsafe('commit');
+    await sql.close();
+  };
+}
+
+/** Until a statement of the API waits for a lock. */
+const somebodyWaits = () =>
+  until('a statement waits for a lock', async () => {
+    const rows = await api.sql`select from pg_stat_activity
+      where datname = current_database() and application_name = 'mantou' and wait_event_type = 'Lock'`;
+    return rows.length > 0;
+  });
+
+const logIn = ({ username, password }: Persona) =>
+  api.anonymous.post('/users/login', { username, password });
+
+test('a log-in that meets a change of password waits for it, and the old password is no longer right', async () => {
+  const ada = await api.person();
+  const commit = await elsewhere(
+    (sql) => sql`update users set password_hash = 'changed' where id = ${ada.id}`,
+  );
+  const answer = logIn(ada);
+  await somebodyWaits();
+  await commit();
+  expect((await answer).status).toBe(401);
+  const [row] = await api.sql`select count(*)::int from sessions where user_id = ${ada.id}`;
+  expect(row.count).toBe(1);
+});
+
+test('an account that is deleted while it makes a project takes the project along', async () => {
+  const ada = await api.person();
+  const id = crypto.randomUUID();
+  const commit = await elsewhere(async (sql) => {
+    await sql`insert into projects (id, name) values (${id}, 'New')`;
+    await sql`insert into project_members (project_id, user_id, role) values (${id}, ${ada.id}, 'owner')`;
+  });
+  const answer = ada.request('DELETE', '/users/me', { password: ada.password });
+  await somebodyWaits();
+  await commit();
+  expect((await answer).status).toBe(204);
+  expect((await api.sql`select from projects where id = ${id}`).length).toBe(0);
+});
+
+/** Repeats what may not fail while `done` is false. */
+async function meanwhile(act: () => Promise<{ status: number }>, done: () => boolean) {
+  const statuses = new Set<number>();
+  while (!done()) statuses.add((await act()).status);
+  return statuses;
+}
+
+const ROUNDS = 6;
+const WRITERS = 6;
+
+test('deleting an account while its projects get tasks ends in no circle', async () => {
+  for (let round = 0; round < ROUNDS; round += 1) {
+    const ada = await api.person();
+    const project = await ada.createProject();
+    let deleted = false;
+    const writers = Array.from({ length: WRITERS }, () =>
+      meanwhile(
+        () => ada.post(`/tasks/projects/${project.id}`, { title: 'Tiles' }),
+        () => deleted,
+      ),
+    );
+    const { status } = await ada.request('DELETE', '/users/me', { password: ada.password });
+    deleted = true;
+    expect(status).toBe(204);
+    for (const statuses of await Promise.all(writers))
+      for (const one of statuses) expect([201, 401, 404]).toContain(one);
+  }
+});
+
+test('ending sessions while they refresh ends in no circle', async () => {
+  for (let round = 0; round < ROUNDS; round += 1) {
+    const ada = await api.person();
+    let ended = false;
+    const tokens = await Promise.all(
+      Array.from({ length: WRITERS }, async () => (await logIn(ada)).body.refresh_token),
+    );
+    const refreshers = tokens.map(async (first: string) => {
+      let token = first;
+      return meanwhile(
+        async () => {
+          const answer = await api.anonymous.post('/users/refresh', { refresh_token: token });
+          token = answer.body.refresh_token ?? token;
+          return answer;
+        },
+        () => ended,
+      );
+    });
+    const { status } = await ada.delete('/users/me/sessions');
+    ended = true;
+    expect(status).toBe(204);
+    for (const statuses of await Promise.all(refreshers))
+      for (const one of statuses) expect([200, 401]).toContain(one);
+  }
+});
+
+test('deleting a project while its tasks are assigned ends in no circle', async () => {
+  for (let round = 0; round < ROUNDS; round += 1) {
+    const ada = await api.person();
+    const project = await ada.createProject();
+    const task = await ada.createTask(project.id);
+    let deleted = false;
+    const writers = Array.from({ length: WRITERS }, (_, n) =>
+      meanwhile(
+        () => ada.patch(`/tasks/${task.id}`, { assignee_id: n % 2 === 0 ? ada.id : null }),
+        () => deleted,
+      ),
+    );
+    const { status } = await ada.delete(`/projects/${project.id}`);
+    deleted = true;
+    expect(status).toBe(204);
+    for (const statuses of await Promise.all(writers))
+      for (const one of statuses) expect([200, 404]).toContain(one);
+  }
+});
+
+test('a stolen refresh token that is found out ends the session at once, access token included', async () => {
+  const { body: first } = await logIn(await api.person());
+  const { body: second } = await api.anonymous.post('/users/refresh', {
+    refresh_token: first.refresh_token,
+  });
+  await api.anonymous.post('/users/refresh', { refresh_token: second.refresh_token });
+  const client = new Client(api, second.access_token);
+  expect((await client.get('/users/me')).status).toBe(200);
+  expect(
+    (await api.anonymous.post('/users/refresh', { refresh_token: first.refresh_token })).status,
+  ).toBe(401);
+  expect((await client.get('/users/me')).body.code).toBe('invalid_token');
+});
