@@ -1,7 +1,7 @@
 import { Problem } from './problem.ts';
 
 export interface BoundedConcurrency {
-  /** @throws {Problem} `overloaded`, at once when the line is full, or after the longest wait; and whatever `work` throws. */
+  /** @throws {Problem} `overloaded`, at once when the queue is full, or after the longest wait; and whatever `work` throws. */
   run<T>(work: () => Promise<T>): Promise<T>;
   readonly in_flight: number;
   readonly waiting: number;
@@ -16,14 +16,14 @@ export function boundedConcurrency(
   waiting_max: number,
   wait_max_ms = Number.POSITIVE_INFINITY,
 ): BoundedConcurrency {
-  const line: (() => void)[] = [];
+  const queue: (() => void)[] = [];
   let in_flight = 0;
 
   /** Resolves with the slot that somebody else gives up. */
-  function slotInLine(): Promise<void> {
+  function slotInQueue(): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const timer = Number.isFinite(wait_max_ms) ? setTimeout(giveUp, wait_max_ms) : undefined;
-    line.push(turn);
+    queue.push(turn);
     return promise;
 
     function turn() {
@@ -31,7 +31,7 @@ export function boundedConcurrency(
       resolve();
     }
     function giveUp() {
-      line.splice(line.indexOf(turn), 1);
+      queue.splice(queue.indexOf(turn), 1);
       reject(new Problem('overloaded'));
     }
   }
@@ -39,13 +39,13 @@ export function boundedConcurrency(
   return {
     async run(work) {
       if (in_flight < in_flight_max) in_flight += 1;
-      else if (line.length < waiting_max) await slotInLine();
+      else if (queue.length < waiting_max) await slotInQueue();
       else throw new Problem('overloaded');
       try {
         return await work();
       } finally {
         // The slot passes to whoever waits longest, so `in_flight` changes only where nobody does.
-        const next = line.shift();
+        const next = queue.shift();
         if (next) next();
         else in_flight -= 1;
       }
@@ -54,7 +54,7 @@ export function boundedConcurrency(
       return in_flight;
     },
     get waiting() {
-      return line.length;
+      return queue.length;
     },
   };
 }

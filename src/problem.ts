@@ -174,7 +174,7 @@ export interface FieldError {
   message: string;
 }
 
-interface Particulars {
+export interface Particulars {
   /** One sentence about this occurrence; the explanation is used where it is missing. */
   detail?: string;
   errors?: FieldError[];
@@ -201,40 +201,4 @@ export function invalid(errors: FieldError[]): Problem {
   const detail =
     errors.length === 1 ? '1 field needs attention' : `${errors.length} fields need attention`;
   return new Problem('validation_failed', { detail, errors });
-}
-
-/** So many requests in so many seconds, for whoever the name says is counted. */
-export interface RateLimit {
-  readonly name: string;
-  readonly quota: number;
-  readonly window_seconds: number;
-}
-
-/** What is left, in the fields of draft-ietf-httpapi-ratelimit-headers (Structured Fields, RFC 9651). */
-export function rateLimitHeaders(
-  { name, quota, window_seconds }: RateLimit,
-  remaining: number,
-  resets_in_seconds: number,
-) {
-  return {
-    'ratelimit-policy': `"${name}";q=${quota};w=${window_seconds}`,
-    ratelimit: `"${name}";r=${remaining};t=${resets_in_seconds}`,
-  };
-}
-
-/** A 429 that says which limit is used up, and when to come back. */
-export function rateLimited(
-  limit: RateLimit,
-  retry_after_seconds: number,
-  resets_in_seconds = retry_after_seconds,
-  audit?: Particulars['audit'],
-): Problem {
-  return new Problem('rate_limited', {
-    audit,
-    detail: `Try again in ${retry_after_seconds} s`,
-    headers: {
-      ...rateLimitHeaders(limit, 0, resets_in_seconds),
-      'retry-after': String(retry_after_seconds),
-    },
-  });
 }

@@ -2,8 +2,8 @@
 import { createApp } from './app.ts';
 import { CannotStart } from './cannot-start.ts';
 import { keepSecret } from './data-folder.ts';
-import { openPool } from './db/client.ts';
-import { joinEmbeddedPostgres } from './db/embedded.ts';
+import { openPool, type Pool } from './db/client.ts';
+import { joinDatabase } from './db/embedded.ts';
 import { migrate } from './db/migrate.ts';
 import { createLog, type Log } from './log.ts';
 import { bunPasswords } from './passwords/bun.ts';
@@ -37,13 +37,15 @@ export async function serve(
   surroundings: Surroundings = {},
 ): Promise<RunningServer> {
   const jwt_secret = settings.jwt_secret ?? (await developmentSecret(settings));
-  const postgres = settings.database_url
-    ? undefined
-    : await joinEmbeddedPostgres(settings.data_dir);
-  const database_url = settings.database_url ?? postgres?.url ?? '';
+  const joined = await joinDatabase(settings);
+  let pool: Pool | undefined;
+  const close = async () => {
+    await pool?.close();
+    await joined.leave();
+  };
   try {
-    await migrate(database_url);
-    const pool = openPool(database_url, settings);
+    await migrate(joined.url);
+    pool = openPool(joined.url, settings);
     const app = createApp({
       settings,
       jwt_secret,
@@ -60,12 +62,11 @@ export async function serve(
       async stop() {
         await Promise.race([server.stop(), Bun.sleep(DRAIN_TIMEOUT_MS)]);
         await server.stop(true);
-        await pool.close();
-        await postgres?.leave();
+        await close();
       },
     };
   } catch (error) {
-    await postgres?.leave();
+    await close();
     throw error;
   }
 }

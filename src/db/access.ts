@@ -31,29 +31,29 @@ export type ExpectedVersions = readonly number[] | undefined;
 export const visibleTo = (user: CurrentUser, project_id: Column) =>
   and(eq(project_members.project_id, project_id), eq(project_members.user_id, user.id));
 
+const found = {
+  project_id: projects.id,
+  role: project_members.role,
+  archived_at: projects.archived_at,
+};
+
 /** `with access as …`: this user's role in a project and the project's state; no row if it is invisible. */
 export const accessToProject = (db: Database, user: CurrentUser, project_id: string) =>
-  db.$with('access').as(
-    db
-      .select({
-        project_id: projects.id,
-        role: project_members.role,
-        archived_at: projects.archived_at,
-      })
-      .from(projects)
-      .innerJoin(project_members, visibleTo(user, projects.id))
-      .where(eq(projects.id, project_id)),
-  );
+  db
+    .$with('access')
+    .as(
+      db
+        .select(found)
+        .from(projects)
+        .innerJoin(project_members, visibleTo(user, projects.id))
+        .where(eq(projects.id, project_id)),
+    );
 
 /** The same for the project of a task. */
 export const accessToTask = (db: Database, user: CurrentUser, task_id: string) =>
   db.$with('access').as(
     db
-      .select({
-        project_id: projects.id,
-        role: project_members.role,
-        archived_at: projects.archived_at,
-      })
+      .select(found)
       .from(tasks)
       .innerJoin(projects, eq(projects.id, tasks.project_id))
       .innerJoin(project_members, visibleTo(user, projects.id))

@@ -1,7 +1,7 @@
 /**
  * The pool on Bun: the built-in PostgreSQL client under Drizzle. By itself it waits for ever, for a slot behind others
  * and for an answer behind a stalled network, and its pool stays wedged when the network is back. So everything that
- * goes through here has a bounded line, a bounded wait and a deadline, and a missed deadline gets a fresh pool.
+ * goes through here has a bounded queue, a bounded wait and a deadline, and a missed deadline gets a fresh pool.
  */
 import { SQL } from 'bun';
 import { drizzle } from 'drizzle-orm/bun-sql';
@@ -15,7 +15,7 @@ const IDLE_TIMEOUT_SECONDS = 60;
 const CLOSE_TIMEOUT_SECONDS = 5;
 /** What the network may add to a statement that the server itself cancels at its timeout. */
 const DEADLINE_MARGIN_SECONDS = 2;
-/** Statements in line for each connection; more would wait for longer than anybody wants to. */
+/** Statements that wait for each connection; more would wait for longer than anybody wants to. */
 const WAITING_PER_CONNECTION_MAX = 20;
 const WAIT_TIMEOUT_MS = 5000;
 

@@ -14,11 +14,12 @@ import { basename, join } from 'node:path';
 import { SQL } from 'bun';
 import { CannotStart } from '../cannot-start.ts';
 import { cannotWrite, keepSecret, makeDataFolder } from '../data-folder.ts';
+import type { Settings } from '../settings.ts';
 import { findFailure } from './failure.ts';
 
-export interface EmbeddedPostgres {
+export interface JoinedDatabase {
   readonly url: string;
-  /** Stops using the server, and stops the server if nobody else uses it. */
+  /** Stops using the server, and stops an embedded one if nobody else uses it. */
   leave(): Promise<void>;
 }
 
@@ -45,12 +46,21 @@ const SERVER_OPTIONS = [
 const POLL_INTERVAL_MS = 20;
 const DATABASE = 'mantou';
 
+/** Joins the database that the settings name, or else the embedded one. @throws {CannotStart}. */
+export async function joinDatabase({
+  database_url,
+  data_dir,
+}: Pick<Settings, 'database_url' | 'data_dir'>): Promise<JoinedDatabase> {
+  if (database_url) return { url: database_url, leave: async () => undefined };
+  return joinEmbeddedPostgres(data_dir);
+}
+
 /**
  * Joins the PostgreSQL under `data_dir`: makes it on the first run, adopts it where it still runs, starts it
  * otherwise.
  * @throws {CannotStart} saying which folder, program or right is missing.
  */
-export async function joinEmbeddedPostgres(data_dir: string): Promise<EmbeddedPostgres> {
+export async function joinEmbeddedPostgres(data_dir: string): Promise<JoinedDatabase> {
   const folder = await makeDataFolder(data_dir);
   const cluster = join(folder, 'postgres');
   const programs = await findPrograms();

@@ -5,7 +5,8 @@
 import { type SQL, sql } from 'drizzle-orm';
 import type { Database } from '../db/database.ts';
 import { rate_limits, refresh_tokens, sessions, users } from '../db/schema.ts';
-import { type Problem, type RateLimit, rateLimited } from '../problem.ts';
+import type { Problem } from '../problem.ts';
+import { type RateLimit, rateLimited } from '../rate-limit.ts';
 
 const MINUTE_SECONDS = 60;
 const GUESSING_WINDOW_SECONDS = 15 * MINUTE_SECONDS;

@@ -6,6 +6,9 @@
  */
 import { Problem } from '../problem.ts';
 
+/** Keyboards differ in how they compose; NFKC makes the same password the same bytes. */
+export const normalizePassword = (password: string) => password.normalize('NFKC');
+
 /** As long as a password has to be anyway, so a name in it adds nothing but does no harm. */
 const REST_LENGTH_MIN = 8;
 /** Shorter names are in too many words to mean anything. */

@@ -15,7 +15,7 @@ import type { Login, SessionPage } from '../schemas/sessions.ts';
 import { digest, keyedDigest, newSecret } from '../secrets.ts';
 import { limitLogins, limitRefreshes } from './limits.ts';
 import { after, pageOf } from './page.ts';
-import { normalizePassword } from './users.ts';
+import { normalizePassword } from './password-rules.ts';
 
 /** A session ends this long after its log-in, used or not. */
 const SESSION_LIFETIME_DAYS = 90;

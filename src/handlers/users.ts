@@ -13,7 +13,7 @@ import type {
   UserPatch,
 } from '../schemas/users.ts';
 import { limitPasswordChecks, limitRegistrations } from './limits.ts';
-import { refuseWeakPassword } from './password-rules.ts';
+import { normalizePassword, refuseWeakPassword } from './password-rules.ts';
 
 const profile = {
   id: users.id,
@@ -22,9 +22,6 @@ const profile = {
   created_at: users.created_at,
   updated_at: users.updated_at,
 };
-
-/** Keyboards differ in how they compose; NFKC makes the same password the same bytes. */
-export const normalizePassword = (password: string) => password.normalize('NFKC');
 
 /** Who may register, and from where somebody does. */
 interface RegistrationRules {

@@ -5,7 +5,7 @@
 import { Elysia } from 'elysia';
 import type { CurrentUser } from '../db/access.ts';
 import type { Platform } from '../platform.ts';
-import { type RateLimit, rateLimited, rateLimitHeaders } from '../problem.ts';
+import { type RateLimit, rateLimited, rateLimitHeaders } from '../rate-limit.ts';
 import { findClientAddress } from './client-address.ts';
 
 /** 100 requests a second, and up to 1,000 at once. */

@@ -12,6 +12,7 @@ import { audit } from '../plugins/audit.ts';
 import { noContent } from '../plugins/conventions.ts';
 import { type CurrentUserPlugin, loggedInUser } from '../plugins/current-user.ts';
 import { operation } from '../plugins/operation.ts';
+import { streamJson } from '../plugins/stream.ts';
 import { JSON_TYPE, strictInput } from '../plugins/strict-input.ts';
 import { Nothing } from '../schemas/common.ts';
 import { AccountExport } from '../schemas/export.ts';
@@ -75,7 +76,7 @@ const profile = ({ database: db, settings, log }: Platform, current: CurrentUser
       '/me/export',
       ({ user, set }) => {
         set.headers['content-disposition'] = 'attachment; filename="mantou-account.json"';
-        return streamOf(exportAccount(db, user), () =>
+        return streamJson(exportAccount(db, user), () =>
           log('error', 'export_cut', { request_id: set.headers['x-request-id'], user_id: user.id }),
         );
       },
@@ -138,28 +139,3 @@ const account = (platform: Platform, current: CurrentUserPlugin) => {
       },
     );
 };
-
-/**
- * A stream that is written as fast as the client reads. The first piece is awaited, so that a failure is a problem; a
- * later one can only cut the connection.
- */
-async function streamOf(pieces: AsyncGenerator<string>, onFailure: () => void): Promise<Response> {
-  const first = await pieces.next();
-  const encoder = new TextEncoder();
-  const stream = new ReadableStream<Uint8Array>({
-    start: (controller) => controller.enqueue(encoder.encode(first.value)),
-    async pull(controller) {
-      try {
-        const { value, done } = await pieces.next();
-        if (done) controller.close();
-        else controller.enqueue(encoder.encode(value));
-      } catch {
-        onFailure();
-        // Without the error: Bun would print it, statement and parameters included.
-        controller.error();
-      }
-    },
-    cancel: async () => void (await pieces.return(undefined)),
-  });
-  return new Response(stream, { headers: { 'content-type': 'application/json; charset=utf-8' } });
-}
