@@ -16,7 +16,7 @@ const platform = {
   jwt_secret: 'for the bench alone, of 32 bytes',
   now,
 };
-const { tokens } = accessTokens(platform as Parameters<typeof accessTokens>[0]).decorator;
+const { tokens } = accessTokens(platform).decorator;
 const sessions = createCredentialCache(async (id) => ({ id, username: 'ada' }), now);
 
 const newToken = () =>

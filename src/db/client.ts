@@ -18,6 +18,8 @@ const DEADLINE_MARGIN_SECONDS = 2;
 /** Statements that wait for each connection; more would wait for longer than anybody wants to. */
 const WAITING_PER_CONNECTION_MAX = 20;
 const WAIT_TIMEOUT_MS = 5000;
+/** Each dead connection fails one statement, and the next that is tried may be as dead. */
+const READ_ATTEMPTS_MAX = 3;
 
 export interface Pool {
   readonly database: Database;
@@ -61,7 +63,7 @@ export function openPool(url: string, settings: PoolSettings): Pool {
       }
     });
 
-  /** Runs a statement, once more if it only reads and its connection turned out to be dead. */
+  /** Runs a statement, again if it only reads and its connection turned out to be dead. */
   async function query(
     text: string,
     parameters: unknown[],
@@ -76,12 +78,14 @@ export function openPool(url: string, settings: PoolSettings): Pool {
         },
         () => latest?.cancel(),
       );
-    try {
-      return await attempt();
-    } catch (error) {
-      // A write may have happened, so only its client can know whether to try again.
-      if (!isRead(text) || !isDeadConnection(error)) throw error;
-      return attempt();
+    for (let attempts = 1; ; attempts += 1) {
+      try {
+        return await attempt();
+      } catch (error) {
+        // A write may have happened, so only its client can know whether to try again.
+        const again = isRead(text) && isDeadConnection(error) && attempts < READ_ATTEMPTS_MAX;
+        if (!again) throw error;
+      }
     }
   }
 

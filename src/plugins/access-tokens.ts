@@ -40,12 +40,14 @@ interface Verified {
   expires_at_seconds: number;
 }
 
-export const accessTokens = (platform: Platform) =>
+type Signing = Pick<Platform, 'settings' | 'jwt_secret' | 'now'>;
+
+export const accessTokens = (platform: Signing) =>
   new Elysia({ name: 'access-tokens' }).decorate('tokens', createAccessTokens(platform));
 
 export type AccessTokensPlugin = ReturnType<typeof accessTokens>;
 
-function createAccessTokens({ settings, jwt_secret, now }: Platform): AccessTokens {
+function createAccessTokens({ settings, jwt_secret, now }: Signing): AccessTokens {
   const signer = (secret: string) => jwt({ secret, alg: 'HS256', typ: TYPE }).decorator.jwt;
   const current = signer(jwt_secret);
   // Whoever rotates the secret keeps the old one for as long as its tokens live.

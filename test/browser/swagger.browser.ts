@@ -119,7 +119,7 @@ test('a wrong password is told in the dialog', () =>
     await authorize(page, ada.username, 'not the password');
     const told = await read(page.locator('.auth-container .errors'));
     expect(told).toContain('invalid_grant');
-    expect(told).toContain('Wrong user name or password');
+    expect(told).toContain('No account has this user name or email with this password');
     await screenshot(page, 'wrong-password');
 
     // The browser notes the 401 too; nothing else went wrong.

@@ -4,6 +4,7 @@ import { SQL } from 'bun';
 import { v7 as uuidv7 } from 'uuid';
 import type { Log } from '../../src/log.ts';
 import { bunPasswords } from '../../src/passwords/bun.ts';
+import { type AccessTokens, accessTokens } from '../../src/plugins/access-tokens.ts';
 import { type RunningServer, serve } from '../../src/serve.ts';
 import { readSettings, type Settings } from '../../src/settings.ts';
 import { createDatabase, dropDatabase } from './cluster.ts';
@@ -118,11 +119,15 @@ export class Api {
   readonly anonymous: Client;
   readonly sql: SQL;
   private people = 0;
+  private readonly signer: AccessTokens;
 
   private constructor(
     readonly server: RunningServer,
     readonly database_url: string,
+    settings: Settings,
+    now: () => Date,
   ) {
+    this.signer = accessTokens({ settings, jwt_secret: JWT_SECRET, now }).decorator.tokens;
     this.sql = new SQL({ url: database_url, max: 2 });
     this.anonymous = new Client(this);
   }
@@ -139,7 +144,7 @@ export class Api {
     let api: Api | undefined;
     const log: Log = (level, event, fields = {}) => api?.log.push({ level, event, fields });
     const now = () => new Date((api?.stopped_at_ms ?? Date.now()) + (api?.clock_offset_ms ?? 0));
-    api = new Api(await serve(settings, { log, now }), database_url);
+    api = new Api(await serve(settings, { log, now }), database_url, settings, now);
     return api;
   }
 
@@ -149,17 +154,21 @@ export class Api {
   }
 
   /**
-   * Somebody new with an account, logged in. The account is put into the table with a hash made once, because a hash
-   * is by far the dearest thing in these tests; registering has tests of its own. Names differ from call to call.
+   * Somebody new with an account, logged in. Both are put into the tables, because a hash is by far the dearest thing
+   * in these tests; registering and logging in have tests of their own. Names differ from call to call.
    */
   async person(name = 'somebody'): Promise<Persona> {
     this.people += 1;
     const username = `${name}-${this.people}`;
-    const id = uuidv7();
-    await this.sql`insert into users (id, username, email, password_hash)
-      values (${id}, ${username}, ${`${username}@example.org`}, ${await password_hash})`;
-    const { body: tokens } = await this.anonymous.post('/users/login', { username, password });
-    return new Persona(this, tokens.access_token, id, username, password);
+    const [id, session_id] = [uuidv7(), uuidv7()];
+    await this.sql`
+      with account as (
+        insert into users (id, username, email, password_hash)
+        values (${id}, ${username}, ${`${username}@example.org`}, ${await password_hash})
+      )
+      insert into sessions (id, user_id, expires_at) values (${session_id}, ${id}, now() + interval '90 days')`;
+    const token = await this.signer.sign({ user_id: id, username, session_id });
+    return new Persona(this, token, id, username, password);
   }
 
   /** Puts somebody into a project, past the API. */
