@@ -128,7 +128,7 @@ const securitySchemes = {
       type: 'http',
       scheme: 'bearer',
       bearerFormat: 'JWT',
-      description: 'An access token from `POST /users/login`.',
+      description: 'An access token from `POST /users/login`, or an API token (`mt_…`).',
     },
   },
 };
