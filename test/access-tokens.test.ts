@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'bun:test';
 import { createHmac } from 'node:crypto';
 import { Client, JWT_SECRET, type Persona, useApi } from './support/api.ts';
+import { exchange } from './support/raw.ts';
 
 const JWT_SECRET_PREVIOUS = 'the secret of last month, of thirty-two bytes or more';
 const api = useApi({ jwt_secret_previous: JWT_SECRET_PREVIOUS });
@@ -93,6 +94,10 @@ describe('a header other than ours is refused with the right key', () => {
     [{ ...header, alg: 'HS384' }, 'sha384'],
     [{ ...header, alg: 'HS512' }, 'sha512'],
     [{ ...header, alg: 'hs256' }, 'sha256'],
+    // The confusion of algorithms: our secret taken for a public key.
+    [{ ...header, alg: 'RS256' }, 'sha256'],
+    [{ ...header, alg: 'ES256' }, 'sha256'],
+    [{ ...header, alg: 'PS256' }, 'sha256'],
     [{ ...header, typ: 'JWT' }, 'sha256'],
     [{ ...header, typ: 'AT+JWT' }, 'sha256'],
     [{ ...header, typ: 'application/at+jwt' }, 'sha256'],
@@ -190,6 +195,20 @@ test('only exactly three base64url parts are a token', async () => {
     'undefined',
   ];
   for (const one of wrong) expect([one, await codeFor(one)]).toEqual([one, refused]);
+});
+
+test('a megabyte of token is refused before anybody reads it, and the server goes on', async () => {
+  const token = `${encode(header)}.${'x'.repeat(1024 ** 2)}.x`;
+  const outcome = await exchange(
+    api.url,
+    `GET /users/me HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${token}\r\nConnection: close\r\n\r\n`,
+  ).then(
+    ({ status }) => status,
+    () => 'cut',
+  );
+  // Bun's own answer to headers of more than it takes (RFC 6585 §5), unless it closes while they are still sent.
+  expect([431, 'cut']).toContain(outcome);
+  expect((await api.anonymous.get('/health/live')).status).toBe(200);
 });
 
 describe('the Authorization header', () => {
