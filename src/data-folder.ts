@@ -2,6 +2,7 @@
 import { link, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { CannotStart } from './cannot-start.ts';
+import { newSecret } from './secrets.ts';
 
 /** Makes the folder, for its owner alone. @returns its absolute path. @throws {CannotStart} if it cannot be written. */
 export async function makeDataFolder(data_dir: string): Promise<string> {
@@ -28,8 +29,7 @@ export async function keepSecret(data_dir: string, name: string): Promise<string
   const file = join(await makeDataFolder(data_dir), name);
   const draft = `${file}.${crypto.randomUUID()}`;
   try {
-    const fresh = Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString('base64url');
-    await writeFile(draft, fresh, { mode: 0o600, flush: true });
+    await writeFile(draft, newSecret(), { mode: 0o600, flush: true });
     // A link is made whole or not at all, and never over another's.
     await link(draft, file);
   } catch (error) {

@@ -196,6 +196,9 @@ export class Problem extends Error {
   }
 }
 
+/** How many fields one answer names at the most. */
+export const ERRORS_MAX = 20;
+
 /** A 422 that names the fields; the detail counts them. */
 export function invalid(errors: FieldError[]): Problem {
   const detail =

@@ -74,7 +74,7 @@ const allowed: Record<string, string[]> = {
   platform: ['db', 'log', 'settings'],
   db: ['bounded-concurrency', 'cannot-start', 'data-folder', 'problem', 'settings'],
   'bounded-concurrency': ['problem'],
-  'data-folder': ['cannot-start'],
+  'data-folder': ['cannot-start', 'secrets'],
   'rate-limit': ['problem'],
   exit: ['cannot-start'],
   settings: ['cannot-start'],

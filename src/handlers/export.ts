@@ -1,6 +1,6 @@
 /** Everything that a user owns, as one JSON document, written page by page: memory does not grow with the account. */
 import { and, asc, eq, getTableColumns, gt, or } from 'drizzle-orm';
-import type { CurrentUser } from '../db/access.ts';
+import { type CurrentUser, visibleTo } from '../db/access.ts';
 import type { Database } from '../db/database.ts';
 import { project_members, projects, tasks, users } from '../db/schema.ts';
 import { readProfile } from './users.ts';
@@ -56,11 +56,7 @@ const ownProjects = (db: Database, user: CurrentUser) =>
       .from(projects)
       .innerJoin(
         project_members,
-        and(
-          eq(project_members.project_id, projects.id),
-          eq(project_members.user_id, user.id),
-          eq(project_members.role, 'owner'),
-        ),
+        and(visibleTo(user, projects.id), eq(project_members.role, 'owner')),
       )
       .where(last && beyond(projects, last))
       .orderBy(asc(projects.created_at), asc(projects.id))

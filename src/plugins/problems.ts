@@ -9,14 +9,20 @@ import { Value } from '@sinclair/typebox/value';
 import { Elysia, ValidationError } from 'elysia';
 import { findFailure, problemOfFailure } from '../db/failure.ts';
 import type { Platform } from '../platform.ts';
-import { catalogue, type FieldError, invalid, Problem, type ProblemCode } from '../problem.ts';
+import {
+  catalogue,
+  ERRORS_MAX,
+  type FieldError,
+  invalid,
+  Problem,
+  type ProblemCode,
+} from '../problem.ts';
 import { type Fault, findFault } from '../schemas/common.ts';
 import { findClientAddress } from './client-address.ts';
 import { noContent } from './conventions.ts';
 import { preflightHeaders } from './cors.ts';
 import { FORM_TYPE, locate, mediaType } from './strict-input.ts';
 
-const ERRORS_MAX = 20;
 const RETRY_AFTER_SECONDS = 1;
 
 /** Refusals that whoever watches for attacks wants to see, beside those that say so themselves. */

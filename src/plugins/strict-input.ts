@@ -4,7 +4,7 @@
  * user is known.
  */
 import { Elysia } from 'elysia';
-import { type FieldError, invalid, Problem } from '../problem.ts';
+import { ERRORS_MAX, type FieldError, invalid, Problem } from '../problem.ts';
 
 export const JSON_TYPE = 'application/json';
 export const MERGE_PATCH_TYPE = 'application/merge-patch+json';
@@ -12,7 +12,6 @@ export const FORM_TYPE = 'application/x-www-form-urlencoded';
 
 /** No schema here goes deeper than a list in an object; checks that recurse must not run out of stack. */
 const JSON_DEPTH_MAX = 16;
-const ERRORS_MAX = 20;
 
 const METHODS_WITH_BODY = ['POST', 'PUT', 'PATCH'];
 
