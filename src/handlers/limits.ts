@@ -4,7 +4,7 @@
  */
 import { type SQL, sql } from 'drizzle-orm';
 import type { Database } from '../db/database.ts';
-import { rate_limits, refresh_tokens, sessions, users } from '../db/schema.ts';
+import { rate_limits, refresh_tokens, sessions } from '../db/schema.ts';
 import type { Problem } from '../problem.ts';
 import { type RateLimit, rateLimited } from '../rate-limit.ts';
 
@@ -31,6 +31,8 @@ const PRUNED_ROWS_MAX = 10;
 /** Who tries to log in, and from where; without an address those without one count together. */
 interface LoginAttempt {
   username: string;
+  /** Of the account with this user name or email; undefined where there is none. */
+  account_id: string | undefined;
   address: string | null | undefined;
 }
 
@@ -44,17 +46,15 @@ interface LoginAttempt {
 export function limitLogins(
   db: Database,
   rate_limit: boolean,
-  { username, address }: LoginAttempt,
+  { username, account_id, address }: LoginAttempt,
   verify: () => Promise<boolean>,
 ): Promise<boolean> {
-  const column = username.includes('@') ? users.email : users.username;
-  const name = sql`lower(${username}::text collate "C")`;
-  const account_id = sql`(select ${users.id} from ${users} where lower(${column} collate "C") = ${name})`;
-  const account = sql`coalesce('id ' || ${account_id}::text, 'name ' || ${name})`;
+  const id = sql`${account_id ?? null}::uuid`;
+  const account = sql`coalesce('id ' || ${id}::text, 'name ' || lower(${username}::text collate "C"))`;
   const from = sql`${address ?? ''}::text`;
   const known_here = sql`exists (
     select from ${sessions}
-    where ${sessions.user_id} = ${account_id} and ${sessions.address} = ${from} and ${sessions.expires_at} > now()
+    where ${sessions.user_id} = ${id} and ${sessions.address} = ${from} and ${sessions.expires_at} > now()
   )`;
   const checks = [
     { limit: limits.login, whom: sql`${account} || ' ' || ${from}` },

@@ -97,7 +97,12 @@ async function authenticate(
     );
   const password = normalizePassword(given);
   const verify = () => passwords.verify(password, found?.password_hash);
-  const matches = await limitLogins(db, rules.rate_limit, { username, address }, verify);
+  const matches = await limitLogins(
+    db,
+    rules.rate_limit,
+    { username, account_id: found?.id, address },
+    verify,
+  );
   const condition = found && passwords.inspect(found.password_hash);
   if (!found || !matches) {
     const event = condition === 'unreadable' ? 'password_hash_unreadable' : 'login_failed';

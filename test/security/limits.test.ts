@@ -325,7 +325,11 @@ describe('the table', () => {
     const worst: string[] = [];
     let wrong = 0;
     const tries = Array.from({ length: 400 }, async (_, at) => {
-      const attempt = { username: `user-${at % 3}`, address: `203.0.113.${at % 4}` };
+      const attempt = {
+        username: `user-${at % 3}`,
+        account_id: undefined,
+        address: `203.0.113.${at % 4}`,
+      };
       const right = at % 5 === 0;
       try {
         await limitLogins(pool.database, true, attempt, async () => right);
@@ -352,7 +356,7 @@ describe('the table', () => {
 test('what is not a wrong password does not count', async () => {
   await emptyTable();
   const pool = openPool(api.database_url, readSettings({}));
-  const attempt = { username: 'ada', address: newAddress() };
+  const attempt = { username: 'ada', account_id: undefined, address: newAddress() };
   const failing = limitLogins(pool.database, true, attempt, () => {
     throw new Problem('overloaded');
   });

@@ -19,7 +19,7 @@ await prepareCluster();
 
 /** Makes a migrated, empty database. @returns its URL. */
 export async function createDatabase(): Promise<string> {
-  const name = `test_${process.pid}_${crypto.randomUUID().slice(0, 8)}`;
+  const name = newName();
   await alone(() => admin.unsafe(`create database ${name} template ${template}`));
   return urlOf(name);
 }
@@ -30,7 +30,7 @@ export async function dropDatabase(url: string): Promise<void> {
 
 /** Makes an empty database without any table. @returns its URL. */
 export async function createEmptyDatabase(): Promise<string> {
-  const name = `test_${process.pid}_${crypto.randomUUID().slice(0, 8)}`;
+  const name = newName();
   await admin.unsafe(`create database ${name}`);
   return urlOf(name);
 }
@@ -39,6 +39,8 @@ afterAll(async () => {
   await admin.close();
   await postgres.leave();
 });
+
+const newName = () => `test_${process.pid}_${crypto.randomUUID().slice(0, 8)}`;
 
 async function prepareCluster() {
   // Tests lose nothing that matters if the machine goes down.
