@@ -21,7 +21,8 @@ export async function keyedDigest(key: string, text: string): Promise<string> {
 
 const encode = (text: string) => new TextEncoder().encode(text);
 
-const base64url = (bytes: Uint8Array) =>
+/** RFC 4648 §5, without padding. */
+export const base64url = (bytes: Uint8Array) =>
   btoa(String.fromCharCode(...bytes))
     .replaceAll('+', '-')
     .replaceAll('/', '_')

@@ -67,12 +67,13 @@ const allowed: Record<string, string[]> = {
     'rate-limit',
     'schemas',
     'secrets',
+    'words',
     '../drizzle/meta/_journal.json',
   ],
   schemas: ['db', 'problem'],
   passwords: ['bounded-concurrency', 'platform', 'problem'],
   platform: ['db', 'log', 'settings'],
-  db: ['bounded-concurrency', 'cannot-start', 'data-folder', 'problem', 'settings'],
+  db: ['bounded-concurrency', 'cannot-start', 'data-folder', 'problem', 'settings', 'words'],
   'bounded-concurrency': ['problem'],
   'data-folder': ['cannot-start', 'secrets'],
   'rate-limit': ['problem'],
@@ -123,13 +124,19 @@ test('of db, plugins and schemas know only what they need: the tables, the acces
     );
   expect([...known('schemas')]).toEqual(['db/schema']);
   expect([...known('plugins')].sort()).toEqual(['db/access', 'db/failure', 'db/schema']);
-  expect([...known('handlers')].sort()).toEqual(['db/access', 'db/database', 'db/schema']);
+  expect([...known('handlers')].sort()).toEqual([
+    'db/access',
+    'db/database',
+    'db/rows',
+    'db/schema',
+    'db/search',
+  ]);
 });
 
 describe('handlers', () => {
   test('know no Elysia, no request and no status', () => {
     for (const { name, text, packages } of inRoom('handlers')) {
-      expect([name, packages.filter((one) => !['drizzle-orm', 'uuid'].includes(one))]).toEqual([
+      expect([name, packages.filter((one) => !/^(drizzle-orm|uuid)\b/.test(one))]).toEqual([
         name,
         [],
       ]);

@@ -1,29 +1,9 @@
 /** Two at the same rows: each waits for the other, none is lost, and none waits in a circle. */
 import { expect, test } from 'bun:test';
-import { SQL } from 'bun';
 import { Client, type Persona, useApi } from './support/api.ts';
-import { until } from './support/process.ts';
+import { elsewhere, somebodyWaits } from './support/locks.ts';
 
 const api = useApi();
-
-/** A transaction of somebody else, open until it is told to commit. */
-async function elsewhere(work: (sql: SQL) => Promise<unknown>) {
-  const sql = new SQL({ url: api.database_url, max: 1 });
-  await sql.unsafe('begin');
-  await work(sql);
-  return async () => {
-    await sql.unsafe('commit');
-    await sql.close();
-  };
-}
-
-/** Until a statement of the API waits for a lock. */
-const somebodyWaits = () =>
-  until('a statement waits for a lock', async () => {
-    const rows = await api.sql`select from pg_stat_activity
-      where datname = current_database() and application_name = 'mantou' and wait_event_type = 'Lock'`;
-    return rows.length > 0;
-  });
 
 const logIn = ({ username, password }: Persona) =>
   api.anonymous.post('/users/login', { username, password });
@@ -31,10 +11,11 @@ const logIn = ({ username, password }: Persona) =>
 test('a log-in that meets a change of password waits for it, and the old password is no longer right', async () => {
   const ada = await api.person();
   const commit = await elsewhere(
+    api,
     (sql) => sql`update users set password_hash = 'changed' where id = ${ada.id}`,
   );
   const answer = logIn(ada);
-  await somebodyWaits();
+  await somebodyWaits(api);
   await commit();
   expect((await answer).status).toBe(401);
   const [row] = await api.sql`select count(*)::int from sessions where user_id = ${ada.id}`;
@@ -44,12 +25,12 @@ test('a log-in that meets a change of password waits for it, and the old passwor
 test('an account that is deleted while it makes a project takes the project along', async () => {
   const ada = await api.person();
   const id = crypto.randomUUID();
-  const commit = await elsewhere(async (sql) => {
+  const commit = await elsewhere(api, async (sql) => {
     await sql`insert into projects (id, name) values (${id}, 'New')`;
     await sql`insert into project_members (project_id, user_id, role) values (${id}, ${ada.id}, 'owner')`;
   });
   const answer = ada.request('DELETE', '/users/me', { password: ada.password });
-  await somebodyWaits();
+  await somebodyWaits(api);
   await commit();
   expect((await answer).status).toBe(204);
   expect((await api.sql`select from projects where id = ${id}`).length).toBe(0);
@@ -91,10 +72,11 @@ test('a refresh waits for whoever ends the session before it holds the token', a
   const ada = await api.person();
   const { body } = await logIn(ada);
   const letGo = await elsewhere(
+    api,
     (sql) => sql`select from sessions where user_id = ${ada.id} for update`,
   );
   const answer = api.anonymous.post('/users/refresh', { refresh_token: body.refresh_token });
-  await somebodyWaits();
+  await somebodyWaits(api);
   // Otherwise the other, whose deletion goes on to the tokens, would wait for it in turn.
   const free = api.sql`select from refresh_tokens where user_id = ${ada.id} for update skip locked`;
   expect(await countFree(free)).toBe(1);
@@ -107,10 +89,11 @@ test('an assignment waits for whoever deletes the project before it holds the ta
   const project = await ada.createProject();
   const task = await ada.createTask(project.id);
   const letGo = await elsewhere(
+    api,
     (sql) => sql`select from projects where id = ${project.id} for update`,
   );
   const answer = ada.patch(`/tasks/${task.id}`, { assignee_id: ada.id });
-  await somebodyWaits();
+  await somebodyWaits(api);
   const free = api.sql`select from tasks where id = ${task.id} for update skip locked`;
   expect(await countFree(free)).toBe(1);
   await letGo();

@@ -6,6 +6,7 @@ import { catalogue } from '../src/problem.ts';
 import { Api, Client, type Persona, useApi } from './support/api.ts';
 import { createDatabase } from './support/cluster.ts';
 import { type Operation, operations } from './support/document.ts';
+import { elsewhere } from './support/locks.ts';
 import { openProxy } from './support/proxy.ts';
 import { nowhere, send } from './support/requests.ts';
 
@@ -88,6 +89,15 @@ const recipes: Record<number, (operation: Operation) => Promise<{ status: number
       return send(api.anonymous, operation, nowhere, { raw: JSON.stringify(taken), headers: json });
     }
     const { owner, ids } = await somebodyWithWork();
+    if (operation.operationId === 'createProject') {
+      const letGo = await elsewhere(
+        api,
+        (sql) => sql`select pg_advisory_xact_lock(hashtextextended(${`${owner.id} twin`}, 0))`,
+      );
+      const answer = await send(owner, operation, ids, { headers: { 'idempotency-key': 'twin' } });
+      await letGo();
+      return answer;
+    }
     if (operation.operationId === 'patchProfile')
       return owner.patch('/users/me', { username: viewer.username });
     if (operation.operationId === 'createApiToken')

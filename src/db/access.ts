@@ -62,7 +62,7 @@ export const accessToTask = (db: Database, user: CurrentUser, task_id: string) =
       .for('key share', { of: projects }),
   );
 
-type Access = ReturnType<typeof accessToProject>;
+export type Access = ReturnType<typeof accessToProject>;
 
 /** Who may do a thing: stated once, read by the statement that does it and by the refusal where it did not. */
 export interface Permission {
@@ -83,8 +83,8 @@ export const hasVersion = (version: Column, expected: ExpectedVersions) =>
   expected && inArray(version, [...expected]);
 
 /** What a writing statement gives: the access there was, and the row it wrote, if it wrote one. */
-interface Attempt<Row> {
-  access: { role: Role; archived_at: string | null };
+export interface Attempt<Row> {
+  access: { role: Role; archived_at: string | null } | null;
   row: Row | null;
 }
 
@@ -111,13 +111,30 @@ export async function writeRow<Row>(
     .from(access)
     .leftJoin(written, sql`true`);
   // What Drizzle cannot infer here: the rows are those that `written` returns.
-  const [attempt] = attempts as unknown as Attempt<Row>[];
-  if (!attempt) throw new Problem('not_found');
-  if (attempt.row) return attempt.row;
-  if (!permission.roles.includes(attempt.access.role)) throw new Problem('forbidden');
-  if (attempt.access.archived_at && !permission.while_archived)
-    throw new Problem('conflict', { detail: 'The project is archived' });
-  if (expected) throw new Problem('precondition_failed');
+  return rowOf((attempts as unknown as Attempt<Row>[])[0], permission, expected);
+}
+
+/** The row that was written, or else a throw: see `writeRow`. */
+export function rowOf<Row>(
+  { access, row }: Attempt<Row> = { access: null, row: null },
+  permission: Permission,
+  expected?: ExpectedVersions,
+): Row {
+  if (row) return row;
+  throw refusal(access, permission, expected);
+}
+
+/** Why a row with this access was not written. */
+export function refusal(
+  access: Attempt<unknown>['access'],
+  permission: Permission,
+  expected?: ExpectedVersions,
+): Problem {
+  if (!access) return new Problem('not_found');
+  if (!permission.roles.includes(access.role)) return new Problem('forbidden');
+  if (access.archived_at && !permission.while_archived)
+    return new Problem('conflict', { detail: 'The project is archived' });
+  if (expected) return new Problem('precondition_failed');
   // Seen when the statement began, deleted by another before it could write.
-  throw new Problem('not_found');
+  return new Problem('not_found');
 }

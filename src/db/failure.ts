@@ -52,7 +52,10 @@ export function findFailure(error: unknown): Failure | undefined {
 const violations: Record<string, () => Problem> = {
   users_username_key: () => new Problem('username_taken'),
   users_email_key: () => new Problem('email_taken'),
+  // The first request with the key has finished since this one looked.
+  idempotency_keys_pkey: () => new Problem('idempotency_in_flight'),
   // The token outlived its user.
+  idempotency_keys_user_id_fkey: () => new Problem('invalid_token'),
   project_members_user_id_fkey: () => new Problem('invalid_token'),
   tasks_created_by_fkey: () => new Problem('invalid_token'),
   // The project was deleted while the task was being written.

@@ -4,6 +4,8 @@ import { SQL } from 'bun';
 import { drizzle } from 'drizzle-orm/bun-sql';
 import { migrate as applyMigrations } from 'drizzle-orm/bun-sql/migrator';
 import { CannotStart } from '../cannot-start.ts';
+import { fillInWords } from './backfill.ts';
+import type { Database } from './database.ts';
 import { findFailure } from './failure.ts';
 
 /** Any constant will do, as long as every version uses the same: the ASCII codes of "mantou". */
@@ -21,7 +23,9 @@ export async function migrate(url: string): Promise<void> {
   const client = openClient(url);
   try {
     await client`select pg_advisory_lock(${LOCK})`;
-    await applyMigrations(drizzle({ client }), { migrationsFolder: folder });
+    const db = drizzle({ client });
+    await applyMigrations(db, { migrationsFolder: folder });
+    await fillInWords(db as Database);
   } catch (error) {
     throw new CannotStart(explain(error, url));
   } finally {

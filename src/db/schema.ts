@@ -2,13 +2,14 @@
  * The tables. Names are those of the wire, so that rows need no renaming; constraints carry names because
  * `failure.ts` tells them apart by name. Ids are UUIDv7 made by the application.
  */
-import { sql } from 'drizzle-orm';
+import { type Column, getTableColumns, isNull, sql } from 'drizzle-orm';
 import {
   check,
   customType,
   foreignKey,
   index,
   integer,
+  json,
   pgTable,
   primaryKey,
   smallint,
@@ -22,6 +23,18 @@ const instant = customType<{ data: string; driverData: Date | string }>({
   dataType: () => 'timestamp(3) with time zone',
   fromDriver: (value) => new Date(value).toISOString(),
 });
+
+/** The words of a text, as `search.ts` writes them; null where a version without search wrote the row. */
+const words = customType<{ data: string }>({ dataType: () => 'tsvector' });
+
+/** What a text is sorted by, the same whatever the database's locale. */
+const sort_key = customType<{ data: string }>({ dataType: () => 'text collate "C"' });
+
+function without<T extends object, Name extends keyof T>(columns: T, names: Name[]): Omit<T, Name> {
+  const rest = { ...columns };
+  for (const name of names) delete rest[name];
+  return rest;
+}
 
 const created_at = () => instant().notNull().default(sql`now()`);
 const updated_at = () => instant().notNull().default(sql`now()`);
@@ -129,15 +142,29 @@ export const rate_limits = pgTable(
   (table) => [index('rate_limits_resets_at_idx').on(table.resets_at)],
 );
 
-export const projects = pgTable('projects', {
-  id: uuid().primaryKey(),
-  name: text().notNull(),
-  description: text(),
-  archived_at: instant(),
-  created_at: created_at(),
-  updated_at: updated_at(),
-  version: integer().notNull().default(1),
-});
+export const projects = pgTable(
+  'projects',
+  {
+    id: uuid().primaryKey(),
+    name: text().notNull(),
+    description: text(),
+    archived_at: instant(),
+    created_at: created_at(),
+    updated_at: updated_at(),
+    version: integer().notNull().default(1),
+    name_key: sort_key().notNull().default(''),
+    name_words: words(),
+    description_words: words(),
+  },
+  (table) => [index('projects_without_words_idx').on(table.id).where(isNull(table.name_words))],
+);
+
+/** What a client sees of a project, beside his role. */
+export const project_columns = without(getTableColumns(projects), [
+  'name_key',
+  'name_words',
+  'description_words',
+]);
 
 export const roles = ['owner', 'editor', 'viewer'] as const;
 export type Role = (typeof roles)[number];
@@ -170,6 +197,18 @@ export const project_members = pgTable(
   ],
 );
 
+/** Due dates as keys that are never null: a task without one comes last in either direction. */
+export const dueAscending = ({ due_at }: { due_at: Column }) =>
+  sql`coalesce(${due_at}, 'infinity')`;
+export const dueDescending = ({ due_at }: { due_at: Column }) =>
+  sql`coalesce(${due_at}, '-infinity')`;
+
+type WordColumns = Record<'title_words' | 'description_words' | 'label_words', Column>;
+
+/** All that is found by a word or a label, as one index has it. */
+export const wordsOfTask = ({ title_words, description_words, label_words }: WordColumns) =>
+  sql`(${title_words} || ${description_words} || ${label_words})`;
+
 export const task_statuses = ['todo', 'in_progress', 'done', 'cancelled'] as const;
 
 export const tasks = pgTable(
@@ -189,6 +228,10 @@ export const tasks = pgTable(
     updated_at: updated_at(),
     created_by: uuid(),
     version: integer().notNull().default(1),
+    title_key: sort_key().notNull().default(''),
+    title_words: words(),
+    description_words: words(),
+    label_words: words(),
   },
   (table) => [
     foreignKey({
@@ -208,7 +251,25 @@ export const tasks = pgTable(
       columns: [table.created_by],
       foreignColumns: [users.id],
     }).onDelete('set null'),
+    // One for each sort, and one for each filter that leaves little of a large project.
     index('tasks_project_id_created_at_idx').on(table.project_id, table.created_at, table.id),
+    index('tasks_project_id_updated_at_idx').on(table.project_id, table.updated_at, table.id),
+    index('tasks_project_id_due_at_idx').on(table.project_id, dueAscending(table), table.id),
+    index('tasks_project_id_due_at_descending_idx').on(
+      table.project_id,
+      dueDescending(table),
+      table.id,
+    ),
+    index('tasks_project_id_priority_idx').on(table.project_id, table.priority, table.id),
+    index('tasks_project_id_title_key_idx').on(table.project_id, table.title_key, table.id),
+    index('tasks_project_id_status_idx').on(
+      table.project_id,
+      table.status,
+      table.created_at,
+      table.id,
+    ),
+    index('tasks_words_idx').using('gin', wordsOfTask(table)),
+    index('tasks_without_words_idx').on(table.id).where(isNull(table.title_words)),
     index('tasks_assignee_id_idx').on(table.assignee_id, table.project_id),
     index('tasks_created_by_idx').on(table.created_by),
     check(
@@ -220,5 +281,36 @@ export const tasks = pgTable(
       'tasks_completed_at_check',
       sql`(${table.status} = 'done') = (${table.completed_at} is not null)`,
     ),
+  ],
+);
+
+/** What a client sees of a task. */
+export const task_columns = without(getTableColumns(tasks), [
+  'title_key',
+  'title_words',
+  'description_words',
+  'label_words',
+]);
+
+/** The answers to requests with an `Idempotency-Key`, for a day. */
+export const idempotency_keys = pgTable(
+  'idempotency_keys',
+  {
+    user_id: uuid().notNull(),
+    key: text().notNull(),
+    /** A digest of what was asked. */
+    fingerprint: text().notNull(),
+    /** As text, not jsonb: that would sort the fields. */
+    answer: json().notNull(),
+    created_at: created_at(),
+  },
+  (table) => [
+    primaryKey({ name: 'idempotency_keys_pkey', columns: [table.user_id, table.key] }),
+    foreignKey({
+      name: 'idempotency_keys_user_id_fkey',
+      columns: [table.user_id],
+      foreignColumns: [users.id],
+    }).onDelete('cascade'),
+    index('idempotency_keys_created_at_idx').on(table.created_at),
   ],
 );

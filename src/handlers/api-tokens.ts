@@ -1,5 +1,5 @@
 /** API tokens, for scripts: `mt_` and 256 random bits, of which only the hash is kept. */
-import { and, desc, eq, getTableColumns, gt, isNull, or, sql } from 'drizzle-orm';
+import { and, eq, getTableColumns, gt, isNull, or, sql } from 'drizzle-orm';
 import { v7 as uuidv7 } from 'uuid';
 import type { CurrentUser, LoggedInUser } from '../db/access.ts';
 import type { Database } from '../db/database.ts';
@@ -8,7 +8,7 @@ import { invalid, Problem } from '../problem.ts';
 import type { ApiTokenCreate, ApiTokenCreated, ApiTokenPage } from '../schemas/api-tokens.ts';
 import { type PageQuery, parseInstant } from '../schemas/common.ts';
 import { digest, newSecret } from '../secrets.ts';
-import { after, pageOf } from './page.ts';
+import { after, inOrder, newestFirst, pageOf } from './page.ts';
 
 export const API_TOKEN_PREFIX = 'mt_';
 
@@ -57,13 +57,14 @@ export async function listApiTokens(
   query: PageQuery,
 ): Promise<ApiTokenPage> {
   const list = 'api tokens';
+  const order = newestFirst(api_tokens);
   const rows = await db
     .select(columns)
     .from(api_tokens)
-    .where(and(eq(api_tokens.user_id, user.id), after(list, query, api_tokens)))
-    .orderBy(desc(api_tokens.created_at), desc(api_tokens.id))
+    .where(and(eq(api_tokens.user_id, user.id), await after(list, query, order)))
+    .orderBy(...inOrder(order))
     .limit(query.limit + 1);
-  return pageOf(list, query, rows);
+  return pageOf(list, query, rows, order);
 }
 
 /** @throws {Problem} `not_found`. */

@@ -1,8 +1,15 @@
 /** Everything that a user owns, as one JSON document, written page by page: memory does not grow with the account. */
-import { and, asc, eq, getTableColumns, gt, or } from 'drizzle-orm';
+import { and, asc, eq, gt, or } from 'drizzle-orm';
 import { type CurrentUser, visibleTo } from '../db/access.ts';
 import type { Database } from '../db/database.ts';
-import { project_members, projects, tasks, users } from '../db/schema.ts';
+import {
+  project_columns,
+  project_members,
+  projects,
+  task_columns,
+  tasks,
+  users,
+} from '../db/schema.ts';
 import { readProfile } from './users.ts';
 
 const FORMAT = 'mantou-account';
@@ -37,11 +44,16 @@ export async function* exportAccount(db: Database, user: CurrentUser): AsyncGene
   yield ']}\n';
 }
 
+interface Position {
+  created_at: string;
+  id: string;
+}
+
 /** Rows in the order of (created_at, id), fetched by keyset. */
-async function* inPages<Row extends { created_at: string; id: string }>(
-  fetch: (after: Row | undefined) => Promise<Row[]>,
+async function* inPages<Row extends Position>(
+  fetch: (after: Position | undefined) => Promise<Row[]>,
 ): AsyncGenerator<Row> {
-  let last: Row | undefined;
+  let last: Position | undefined;
   do {
     const rows = await fetch(last);
     yield* rows;
@@ -50,9 +62,9 @@ async function* inPages<Row extends { created_at: string; id: string }>(
 }
 
 const ownProjects = (db: Database, user: CurrentUser) =>
-  inPages((last: typeof projects.$inferSelect | undefined) =>
+  inPages((last: Position | undefined) =>
     db
-      .select(getTableColumns(projects))
+      .select(project_columns)
       .from(projects)
       .innerJoin(
         project_members,
@@ -64,16 +76,16 @@ const ownProjects = (db: Database, user: CurrentUser) =>
   );
 
 const tasksOf = (db: Database, project_id: string) =>
-  inPages((last: typeof tasks.$inferSelect | undefined) =>
+  inPages((last: Position | undefined) =>
     db
-      .select()
+      .select(task_columns)
       .from(tasks)
       .where(and(eq(tasks.project_id, project_id), last && beyond(tasks, last)))
       .orderBy(asc(tasks.created_at), asc(tasks.id))
       .limit(PAGE_ROWS),
   );
 
-function beyond(table: typeof projects | typeof tasks, last: { created_at: string; id: string }) {
+function beyond(table: typeof projects | typeof tasks, last: Position) {
   return or(
     gt(table.created_at, last.created_at),
     and(eq(table.created_at, last.created_at), gt(table.id, last.id)),

@@ -1,16 +1,27 @@
 /**
- * Keyset pagination. A cursor holds the sort key of the last row seen and the name of the list it came from, so it
- * is refused by any other list. It is opaque but no secret: what it holds, the client has already read.
+ * Keyset pagination. A cursor holds the sort key and id of the last row seen, and a digest of the list it came from,
+ * with its filters and sort, so it is refused by any other. It is opaque but no secret: what it holds, the client has
+ * already read.
  */
-import { and, type Column, eq, lt, or, type SQL } from 'drizzle-orm';
+import { asc, type Column, desc, type SQL, type SQLWrapper, sql } from 'drizzle-orm';
 import { validate as isUuid } from 'uuid';
-import { Problem } from '../problem.ts';
+import { hasWords } from '../db/search.ts';
+import { invalid, Problem } from '../problem.ts';
 import { type PageQuery, parseInstant } from '../schemas/common.ts';
+import { base64url, digest } from '../secrets.ts';
 
-/** Where a page starts: after this row, in the order newest first. */
-interface Position {
-  created_at: string;
-  id: string;
+type Key = string | number;
+
+/** What a list is sorted by: a key that is never null and then, where keys are equal, an id. */
+export interface Order<Row> {
+  /** As SQL, exactly as an index has it. */
+  by: SQLWrapper;
+  type: keyof typeof isKey;
+  id: Column;
+  descending: boolean;
+  /** The same key, read off a row. */
+  keyOf(row: Row): Key;
+  idOf(row: Row): string;
 }
 
 export interface Page<Row> {
@@ -18,56 +29,96 @@ export interface Page<Row> {
   next_cursor: string | null;
 }
 
+/** Latest first: the order of every list that offers no other. */
+export const newestFirst = <Row extends { created_at: string; id: string }>(columns: {
+  created_at: Column;
+  id: Column;
+}): Order<Row> => ({
+  by: columns.created_at,
+  type: 'timestamptz',
+  id: columns.id,
+  descending: true,
+  keyOf: ({ created_at }) => created_at,
+  idOf: ({ id }) => id,
+});
+
+/** The order that a `sort` names, `-` for descending, among those that a list has. */
+export function sorted<Row extends { id: string }, Field extends string>(
+  sort: Field | `-${Field}`,
+  orders: Record<Field, Pick<Order<Row>, 'by' | 'type' | 'keyOf'>>,
+  id: Column,
+): Order<Row> {
+  const descending = sort.startsWith('-');
+  const field = (descending ? sort.slice(1) : sort) as Field;
+  return { ...orders[field], id, descending, idOf: (row) => row.id };
+}
+
+/** @returns the search, if it has a word. @throws {Problem} `validation_failed`. */
+export function wordsGiven(q: string): string {
+  if (hasWords(q)) return q;
+  throw invalid([
+    { location: 'query.q', code: 'blank', message: 'must contain a letter, a digit or a symbol' },
+  ]);
+}
+
+/** For `ORDER BY`. */
+export const inOrder = ({ by, id, descending }: Pick<Order<never>, 'by' | 'id' | 'descending'>) =>
+  descending ? [desc(by), desc(id)] : [asc(by), asc(id)];
+
 /**
- * The condition that continues a list, newest first, where its cursor points; undefined for the first page.
+ * The condition that continues a list where its cursor points; undefined for the first page.
+ * @param list its name, with whatever else a cursor is tied to.
  * @throws {Problem} `invalid_cursor` for a cursor of another list, or one that this server did not write.
  */
-export function after(
+export async function after(
   list: string,
-  query: PageQuery,
-  columns: { created_at: Column; id: Column },
-): SQL | undefined {
-  if (query.cursor === undefined) return undefined;
-  const { created_at, id } = readCursor(list, query.cursor);
-  return or(
-    lt(columns.created_at, created_at),
-    and(eq(columns.created_at, created_at), lt(columns.id, id)),
-  );
+  { cursor }: Pick<PageQuery, 'cursor'>,
+  { by, id, type, descending }: Pick<Order<never>, 'by' | 'id' | 'type' | 'descending'>,
+): Promise<SQL | undefined> {
+  if (cursor === undefined) return undefined;
+  const [name, key, last_id] = decode(cursor);
+  if (name !== (await nameOf(list)) || !isKey[type](key) || !isUuid(last_id))
+    throw new Problem('invalid_cursor');
+  // Compared as rows, which an index can begin at.
+  const position = sql`(${key}::${sql.raw(type)}, ${last_id}::uuid)`;
+  return descending ? sql`(${by}, ${id}) < ${position}` : sql`(${by}, ${id}) > ${position}`;
 }
 
 /** Cuts a page from rows that were fetched with `limit + 1`: the row beyond says that there is a next page. */
-export function pageOf<Row extends Position>(
+export async function pageOf<Row>(
   list: string,
-  query: PageQuery,
+  { limit }: Pick<PageQuery, 'limit'>,
   rows: Row[],
-): Page<Row> {
-  const items = rows.slice(0, query.limit);
+  { keyOf, idOf }: Pick<Order<NoInfer<Row>>, 'keyOf' | 'idOf'>,
+): Promise<Page<Row>> {
+  const items = rows.slice(0, limit);
   const last = items.at(-1);
   return {
     items,
-    next_cursor: last && rows.length > query.limit ? writeCursor(list, last) : null,
+    next_cursor:
+      last && rows.length > limit ? encode([await nameOf(list), keyOf(last), idOf(last)]) : null,
   };
 }
 
-function writeCursor(list: string, { created_at, id }: Position): string {
-  return encode(JSON.stringify([list, created_at, id]));
-}
+/** Which keys a cursor may hold, by their type in SQL. */
+const isKey = {
+  timestamptz: (key: unknown) =>
+    typeof key === 'string' && (/^-?infinity$/.test(key) || parseInstant(key) === key),
+  smallint: (key: unknown) => Number.isInteger(key) && Math.abs(Number(key)) < 2 ** 15,
+  text: (key: unknown) => typeof key === 'string' && key.isWellFormed() && !key.includes('\0'),
+};
 
-function readCursor(list: string, cursor: string): Position {
-  const [name, created_at, id] = decode(cursor);
-  if (name !== list || typeof created_at !== 'string' || typeof id !== 'string')
-    throw new Problem('invalid_cursor');
-  if (parseInstant(created_at) !== created_at || !isUuid(id)) throw new Problem('invalid_cursor');
-  return { created_at, id };
-}
+const NAME_LENGTH = 16;
+const nameOf = async (list: string) => (await digest(list)).slice(0, NAME_LENGTH);
 
-/** Lists have plain names and keys are ASCII, so the text is Latin-1 and btoa takes it. */
-const encode = (text: string) =>
-  btoa(text).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
+const encode = (position: unknown[]) =>
+  base64url(new TextEncoder().encode(JSON.stringify(position)));
 
 function decode(cursor: string): unknown[] {
   try {
-    const value: unknown = JSON.parse(atob(cursor.replaceAll('-', '+').replaceAll('_', '/')));
+    const binary = atob(cursor.replaceAll('-', '+').replaceAll('_', '/'));
+    const bytes = Uint8Array.from(binary, (character) => character.charCodeAt(0));
+    const value: unknown = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
     return Array.isArray(value) ? value : [];
   } catch {
     return [];

@@ -1,4 +1,4 @@
-import { and, desc, eq, getTableColumns, inArray, sql } from 'drizzle-orm';
+import { and, eq, inArray, isNotNull, isNull, type SQL, sql } from 'drizzle-orm';
 import { v7 as uuidv7 } from 'uuid';
 import {
   accessToProject,
@@ -11,66 +11,123 @@ import {
   writeRow,
 } from '../db/access.ts';
 import type { Database } from '../db/database.ts';
-import { project_members, projects } from '../db/schema.ts';
+import { asRow } from '../db/rows.ts';
+import { project_columns, project_members, projects } from '../db/schema.ts';
+import { projectMatches, searchableProject } from '../db/search.ts';
 import { Problem } from '../problem.ts';
-import type { PageQuery } from '../schemas/common.ts';
-import type { Project, ProjectCreate, ProjectPage, ProjectPatch } from '../schemas/projects.ts';
-import { after, pageOf } from './page.ts';
+import type {
+  Project,
+  ProjectCreate,
+  ProjectListQuery,
+  ProjectPage,
+  ProjectPatch,
+} from '../schemas/projects.ts';
+import { sortKey } from '../words.ts';
+import { type IdempotencyKey, insertOnce, type Made } from './idempotency.ts';
+import { after, inOrder, type Order, pageOf, sorted, wordsGiven } from './page.ts';
 
 const owns: Permission = { roles: ['owner'], while_archived: true };
 
-const columns = { ...getTableColumns(projects), role: project_members.role };
+const columns = { ...project_columns, role: project_members.role };
 
-/** Makes a project with this user as its owner, in one statement. @throws {Problem} `invalid_token`. */
+/**
+ * Makes a project with this user as its owner, in one statement.
+ * @throws {Problem} `invalid_token`, `idempotency_key_reused`, `idempotency_in_flight`.
+ */
 export async function createProject(
   db: Database,
   user: CurrentUser,
   input: ProjectCreate,
-): Promise<Project> {
-  const created = db.$with('created').as(
-    db
-      .insert(projects)
-      .values({ id: uuidv7(), ...input })
-      .returning(),
-  );
-  const owner = db.$with('owner').as(
-    db
-      .insert(project_members)
-      .select(
+  request?: IdempotencyKey,
+): Promise<Made<Project>> {
+  const { name, description = null } = input;
+  const now = sql`now()`;
+  const row = asRow(projects, {
+    id: uuidv7(),
+    name,
+    description,
+    archived_at: null,
+    created_at: now,
+    updated_at: now,
+    version: 1,
+    ...searchableProject({ name, description }),
+  });
+  const statements = (first?: SQL) => {
+    const created = db
+      .$with('created')
+      .as(
         db
-          .select({
-            project_id: created.id,
-            user_id: sql`${user.id}::uuid`.as('user_id'),
-            role: sql`'owner'`.as('role'),
-            created_at: created.created_at,
-          })
-          .from(created),
-      )
-      .returning({ role: project_members.role }),
-  );
-  const [project] = await db
-    .with(created, owner)
-    .select({ ...created._.selectedFields, role: owner.role })
-    .from(created)
-    .innerJoin(owner, sql`true`);
-  return project as Project;
+          .insert(projects)
+          .select(db.select(row).from(sql`(select) as one`).where(first))
+          .returning(project_columns),
+      );
+    const owner = db.$with('owner').as(
+      db
+        .insert(project_members)
+        .select(
+          db
+            .select({
+              project_id: created.id,
+              user_id: sql`${user.id}::uuid`.as('user_id'),
+              role: sql`'owner'`.as('role'),
+              created_at: created.created_at,
+            })
+            .from(created),
+        )
+        .returning({ role: project_members.role }),
+    );
+    const project = db.$with('project').as(
+      db
+        .select({ ...created._.selectedFields, role: owner.role })
+        .from(created)
+        .innerJoin(owner, sql`true`),
+    );
+    return [created, owner, project] as const;
+  };
+  if (request) return insertOnce(db, user, request, { permission: owns, statements, columns });
+  const [created, owner, project] = statements();
+  const [made] = await db.with(created, owner, project).select().from(project);
+  return { row: made as Project, replayed: false };
 }
 
-/** The user's projects, own and shared, newest first. @throws {Problem} `invalid_cursor`. */
+const orders = {
+  created_at: {
+    by: projects.created_at,
+    type: 'timestamptz',
+    keyOf: (project) => project.created_at,
+  },
+  updated_at: {
+    by: projects.updated_at,
+    type: 'timestamptz',
+    keyOf: (project) => project.updated_at,
+  },
+  name: { by: projects.name_key, type: 'text', keyOf: (project) => sortKey(project.name) },
+} as const satisfies Record<string, Pick<Order<Project>, 'by' | 'type' | 'keyOf'>>;
+
+/** The user's projects, own and shared. @throws {Problem} `invalid_cursor`; `validation_failed` for a `q` without words. */
 export async function listProjects(
   db: Database,
   user: CurrentUser,
-  query: PageQuery,
+  query: ProjectListQuery,
 ): Promise<ProjectPage> {
-  const list = 'projects';
+  const { sort, archived, q, limit } = query;
+  const list = JSON.stringify(['projects', sort, archived, q]);
+  const order: Order<Project> = sorted(sort, orders, projects.id);
   const rows = await db
     .select(columns)
     .from(projects)
     .innerJoin(project_members, visibleTo(user, projects.id))
-    .where(after(list, query, projects))
-    .orderBy(desc(projects.created_at), desc(projects.id))
-    .limit(query.limit + 1);
-  return pageOf(list, query, rows);
+    .where(
+      and(
+        archived === 'false' ? isNull(projects.archived_at) : undefined,
+        archived === 'true' ? isNotNull(projects.archived_at) : undefined,
+        q === undefined ? undefined : projectMatches(wordsGiven(q)),
+        await after(list, query, order),
+      ),
+    )
+    .orderBy(...inOrder(order))
+    .limit(limit + 1);
+  return pageOf(list, query, rows, order);
 }
 
 /** @throws {Problem} `not_found`. */
@@ -111,6 +168,7 @@ export async function patchProject(
       .update(projects)
       .set({
         ...fields,
+        ...searchableProject(fields),
         ...(archived !== undefined && {
           archived_at: archived ? sql`coalesce(${projects.archived_at}, now())` : null,
         }),
@@ -126,7 +184,7 @@ export async function patchProject(
           hasVersion(projects.version, expected),
         ),
       )
-      .returning({ ...getTableColumns(projects), role: access.role }),
+      .returning({ ...project_columns, role: access.role }),
   );
   return writeRow<Project>(db, access, changed, permission, expected);
 }

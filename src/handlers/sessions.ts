@@ -3,7 +3,7 @@
  * each spent by its successor. The successor is a keyed digest of its predecessor, so two tabs, or a client whose
  * answer was lost, that refresh with the same token at once get the same successor, and the line never forks.
  */
-import { and, desc, eq, gt, isNull, ne, sql } from 'drizzle-orm';
+import { and, eq, gt, isNull, ne, sql } from 'drizzle-orm';
 import { v7 as uuidv7 } from 'uuid';
 import type { CurrentUser, LoggedInUser } from '../db/access.ts';
 import type { Database } from '../db/database.ts';
@@ -14,7 +14,7 @@ import type { PageQuery } from '../schemas/common.ts';
 import type { Login, SessionPage } from '../schemas/sessions.ts';
 import { digest, keyedDigest, newSecret } from '../secrets.ts';
 import { limitLogins, limitRefreshes } from './limits.ts';
-import { after, pageOf } from './page.ts';
+import { after, inOrder, newestFirst, pageOf } from './page.ts';
 import { normalizePassword } from './password-rules.ts';
 
 /** A session ends this long after its log-in, used or not. */
@@ -368,6 +368,7 @@ export async function listSessions(
   query: PageQuery,
 ): Promise<SessionPage> {
   const list = 'sessions';
+  const order = newestFirst(sessions);
   const rows = await db
     .select({
       id: sessions.id,
@@ -384,12 +385,12 @@ export async function listSessions(
         eq(sessions.user_id, user.id),
         gt(sessions.expires_at, sql`now()`),
         gt(sessions.last_used_at, sql`now() - ${idle(rules)}`),
-        after(list, query, sessions),
+        await after(list, query, order),
       ),
     )
-    .orderBy(desc(sessions.created_at), desc(sessions.id))
+    .orderBy(...inOrder(order))
     .limit(query.limit + 1);
-  return pageOf(list, query, rows);
+  return pageOf(list, query, rows, order);
 }
 
 /** Ends the session that asks; it may have ended a moment ago. */

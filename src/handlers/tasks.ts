@@ -1,4 +1,4 @@
-import { and, desc, eq, getTableColumns, type SQL, sql } from 'drizzle-orm';
+import { and, eq, type SQL, type SQLWrapper, sql } from 'drizzle-orm';
 import { v7 as uuidv7 } from 'uuid';
 import {
   accessToProject,
@@ -12,15 +12,16 @@ import {
   writeRow,
 } from '../db/access.ts';
 import type { Database } from '../db/database.ts';
-import { project_members, tasks } from '../db/schema.ts';
+import { asRow } from '../db/rows.ts';
+import { project_members, task_columns, tasks } from '../db/schema.ts';
+import { searchableTask } from '../db/search.ts';
 import { Problem } from '../problem.ts';
-import { type PageQuery, parseInstant } from '../schemas/common.ts';
-import type { Task, TaskPage, TaskPatch, TaskWrite } from '../schemas/tasks.ts';
-import { after, pageOf } from './page.ts';
+import { parseInstant } from '../schemas/common.ts';
+import type { Task, TaskPatch, TaskWrite } from '../schemas/tasks.ts';
+import { type IdempotencyKey, insertOnce, type Made } from './idempotency.ts';
 
-const writes: Permission = { roles: ['owner', 'editor'], while_archived: false };
-
-const columns = getTableColumns(tasks);
+/** Whoever may write tasks, and when. */
+export const writes: Permission = { roles: ['owner', 'editor'], while_archived: false };
 
 /** What a writable field is when a client leaves it out of a task that it creates or replaces. */
 const defaults = {
@@ -34,73 +35,61 @@ const defaults = {
 
 /**
  * Makes a task in a project.
- * @throws {Problem} `not_found`, `forbidden`, `conflict`; `validation_failed` for an assignee who is no member.
+ * @throws {Problem} `not_found`, `forbidden`, `conflict`; `validation_failed` for an assignee who is no member;
+ * `idempotency_key_reused`, `idempotency_in_flight`.
  */
 export async function createTask(
   db: Database,
   user: CurrentUser,
   project_id: string,
   input: TaskWrite,
-): Promise<Task> {
+  request?: IdempotencyKey,
+): Promise<Made<Task>> {
   const access = accessToProject(db, user, project_id);
+  const row = asRow(tasks, newTask(user, access.project_id, input));
+  const insert = (first?: SQL) =>
+    db.$with('created').as(
+      db
+        .insert(tasks)
+        .select(
+          db
+            .select(row)
+            .from(access)
+            .where(and(permits(access, writes), first)),
+        )
+        .returning(task_columns),
+    );
+  if (!request) return { row: await writeRow<Task>(db, access, insert(), writes), replayed: false };
+  return insertOnce(db, user, request, {
+    access,
+    permission: writes,
+    statements: (first) => [insert(first)],
+    columns: task_columns,
+  });
+}
+
+/** A new task as a row of the table. */
+export function newTask(user: CurrentUser, project_id: SQLWrapper, input: TaskWrite) {
   const now = sql`now()`;
-  const row = asRow({
+  const fields = { ...defaults, ...input };
+  return {
     id: uuidv7(),
-    project_id: access.project_id,
-    ...defaults,
-    ...input,
-    due_at: inUtc(input.due_at ?? null),
-    completed_at: input.status === 'done' ? now : null,
+    project_id,
+    ...fields,
+    due_at: inUtc(fields.due_at),
+    completed_at: fields.status === 'done' ? now : null,
     created_at: now,
     updated_at: now,
     created_by: user.id,
     version: 1,
-  });
-  const created = db.$with('created').as(
-    db
-      .insert(tasks)
-      .select(db.select(row).from(access).where(permits(access, writes)))
-      .returning(),
-  );
-  return writeRow<Task>(db, access, created, writes);
-}
-
-/** The tasks of a project, newest first. @throws {Problem} `not_found`, `invalid_cursor`. */
-export async function listTasks(
-  db: Database,
-  user: CurrentUser,
-  project_id: string,
-  query: PageQuery,
-): Promise<TaskPage> {
-  const list = `tasks of ${project_id.toLowerCase()}`;
-  const access = accessToProject(db, user, project_id);
-  const page = db.$with('page').as(
-    db
-      .select()
-      .from(tasks)
-      .where(and(eq(tasks.project_id, project_id), after(list, query, tasks)))
-      .orderBy(desc(tasks.created_at), desc(tasks.id))
-      .limit(query.limit + 1),
-  );
-  // One row with no task says that the project is there and empty; no row, that it is not there.
-  const rows = await db
-    .with(access, page)
-    .select({ access: access.project_id, task: page._.selectedFields })
-    .from(access)
-    .leftJoin(page, sql`true`)
-    .orderBy(desc(page.created_at), desc(page.id));
-  if (rows.length === 0) throw new Problem('not_found');
-  return pageOf(
-    list,
-    query,
-    rows.flatMap(({ task }) => task ?? []),
-  );
+    ...searchableTask(fields, project_id),
+  };
 }
 
 /** @throws {Problem} `not_found`. */
 export async function readTask(db: Database, user: CurrentUser, task_id: string): Promise<Task> {
   const [task] = await db
-    .select(columns)
+    .select(task_columns)
     .from(tasks)
     .innerJoin(project_members, visibleTo(user, tasks.project_id))
     .where(eq(tasks.id, task_id));
@@ -176,6 +165,7 @@ async function updateTask(
         // So that an empty patch sets something.
         id: tasks.id,
         ...input,
+        ...searchableTask(input),
         ...(input.due_at !== undefined && { due_at: inUtc(input.due_at) }),
         ...(input.status !== undefined && {
           completed_at:
@@ -187,19 +177,9 @@ async function updateTask(
       .where(
         and(eq(tasks.id, task_id), permits(access, writes), hasVersion(tasks.version, expected)),
       )
-      .returning(columns),
+      .returning(task_columns),
   );
   return writeRow<Task>(db, access, changed, writes, expected);
 }
 
 const inUtc = (due_at: string | null) => (due_at === null ? null : (parseInstant(due_at) ?? null));
-
-/** A task as a row to select, column by column in the table's order: `insert … select` can depend on access. */
-function asRow(row: Record<keyof typeof columns, unknown>) {
-  const entries = Object.entries(columns).map(([name, column]) => {
-    const value = row[name as keyof typeof columns];
-    const written = value instanceof Object && 'getSQL' in value ? value : sql.param(value, column);
-    return [name, sql`${written}::${sql.raw(column.getSQLType())}`.as(name)];
-  });
-  return Object.fromEntries(entries) as Record<keyof typeof columns, SQL.Aliased>;
-}

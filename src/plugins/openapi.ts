@@ -66,6 +66,7 @@ function correct(
     ...((drawn_parameters as Json[] | undefined) ?? []).map(parameter),
     ...(codes.includes('precondition_failed') ? [conditions.ifMatch] : []),
     ...('304' in response ? [conditions.ifNoneMatch] : []),
+    ...(codes.includes('idempotency_key_reused') ? [conditions.idempotencyKey] : []),
   ];
   const answers = Object.entries(response).map(([status, schema]) => {
     const empty = schema.type === 'undefined';
@@ -73,7 +74,10 @@ function correct(
       status,
       {
         description: statusWords[status],
-        headers: headersOf(status, schema, isUnlimited(path) ? [] : limitHeaders),
+        headers: headersOf(status, schema, [
+          ...(codes.includes('idempotency_key_reused') ? ['Idempotency-Replayed'] : []),
+          ...(isUnlimited(path) ? [] : limitHeaders),
+        ]),
         ...(!empty && { content: content(schema, [JSON_TYPE]) }),
       },
     ];
@@ -163,6 +167,14 @@ const conditions = {
     description: 'Write only on this version: the `ETag` that was read.',
     schema: { type: 'string' },
   },
+  idempotencyKey: {
+    name: 'Idempotency-Key',
+    in: 'header',
+    required: false,
+    description:
+      'Makes the request safe to send again: for 24 hours it is done once, and answered alike. 1 to 255 visible ASCII characters, new for each request.',
+    schema: { type: 'string', minLength: 1, maxLength: 255, pattern: '^[!-~]+$' },
+  },
   ifNoneMatch: {
     name: 'If-None-Match',
     in: 'header',
@@ -177,6 +189,7 @@ const headerComponents = Object.fromEntries(
     'X-Request-Id': 'Names this request in the log: the id that was sent, or a new one.',
     ETag: 'The version, in quotes, for `If-Match` and `If-None-Match`.',
     Location: 'The path of what was made.',
+    'Idempotency-Replayed': '`true` where an earlier request with the key has been answered so.',
     'WWW-Authenticate': 'How to authenticate (RFC 6750 §3).',
     'Retry-After': 'Seconds to wait before the next try.',
     RateLimit: 'What is left of the limit: `r` requests, whole again in `t` seconds.',
@@ -189,13 +202,13 @@ const headerReferences = (names: string[]) =>
 
 const limitHeaders = ['RateLimit', 'RateLimit-Policy'];
 
-function headersOf(status: string, schema: TSchema, of_limit: string[]): Json {
+function headersOf(status: string, schema: TSchema, others: string[]): Json {
   const versioned = status === '304' || schema.properties?.version !== undefined;
   return headerReferences([
     'X-Request-Id',
     ...(versioned ? ['ETag'] : []),
     ...(versioned && status === '201' ? ['Location'] : []),
-    ...of_limit,
+    ...others,
   ]);
 }
 

@@ -10,6 +10,7 @@ import type { Platform } from '../platform.ts';
 import { noContent } from '../plugins/conventions.ts';
 import type { CurrentUserPlugin } from '../plugins/current-user.ts';
 import { etag } from '../plugins/etag.ts';
+import { idempotency } from '../plugins/idempotency.ts';
 import { operation } from '../plugins/operation.ts';
 import { strictInput } from '../plugins/strict-input.ts';
 import { Nothing } from '../schemas/common.ts';
@@ -27,19 +28,25 @@ export const projects = ({ database: db, settings }: Platform, current: CurrentU
     .use(current)
     .use(strictInput(settings.body_limit_bytes))
     .use(etag)
+    .use(idempotency)
     .post(
       '/',
-      async ({ user, body, created }) => created('/projects', await createProject(db, user, body)),
+      async ({ user, body, keyFor, firstOrReplayed, created }) => {
+        const key = await keyFor('createProject', body);
+        return created('/projects', firstOrReplayed(await createProject(db, user, body, key)));
+      },
       {
         body: ProjectCreate,
         response: { 201: Project },
-        detail: operation('createProject', 'Make a project, and own it'),
+        detail: operation('createProject', 'Make a project, and own it', {
+          problems: ['idempotency_in_flight', 'idempotency_key_reused'],
+        }),
       },
     )
     .get('/', ({ user, query }) => listProjects(db, user, query), {
       query: ProjectListQuery,
       response: { 200: ProjectPage },
-      detail: operation('listProjects', 'List your projects, newest first', {
+      detail: operation('listProjects', 'List your projects, own and shared', {
         problems: ['invalid_cursor'],
       }),
     })

@@ -1,16 +1,11 @@
 import { Elysia } from 'elysia';
-import {
-  createTask,
-  deleteTask,
-  listTasks,
-  patchTask,
-  readTask,
-  replaceTask,
-} from '../handlers/tasks.ts';
+import { listAllTasks, listTasks } from '../handlers/task-lists.ts';
+import { createTask, deleteTask, patchTask, readTask, replaceTask } from '../handlers/tasks.ts';
 import type { Platform } from '../platform.ts';
 import { noContent } from '../plugins/conventions.ts';
 import type { CurrentUserPlugin } from '../plugins/current-user.ts';
 import { etag } from '../plugins/etag.ts';
+import { idempotency } from '../plugins/idempotency.ts';
 import { operation } from '../plugins/operation.ts';
 import { strictInput } from '../plugins/strict-input.ts';
 import { Nothing } from '../schemas/common.ts';
@@ -22,17 +17,27 @@ export const tasks = ({ database: db, settings }: Platform, current: CurrentUser
     .use(current)
     .use(strictInput(settings.body_limit_bytes))
     .use(etag)
+    .use(idempotency)
     .post(
       '/projects/:project_id',
-      async ({ user, params, body, created }) =>
-        created('/tasks', await createTask(db, user, params.project_id, body)),
+      async ({ user, params: { project_id }, body, keyFor, firstOrReplayed, created }) => {
+        const key = await keyFor('createTask', project_id.toLowerCase(), body);
+        const made = await createTask(db, user, project_id, body, key);
+        return created('/tasks', firstOrReplayed(made));
+      },
       {
         params: ProjectPath,
         body: TaskWrite,
         response: { 201: Task },
         detail: operation('createTask', 'Make a task in a project', {
           description: 'For owners and editors.',
-          problems: ['forbidden', 'not_found', 'conflict'],
+          problems: [
+            'forbidden',
+            'not_found',
+            'conflict',
+            'idempotency_in_flight',
+            'idempotency_key_reused',
+          ],
         }),
       },
     )
@@ -43,11 +48,18 @@ export const tasks = ({ database: db, settings }: Platform, current: CurrentUser
         params: ProjectPath,
         query: TaskListQuery,
         response: { 200: TaskPage },
-        detail: operation('listTasks', "List a project's tasks, newest first", {
+        detail: operation('listTasks', "List a project's tasks", {
           problems: ['not_found', 'invalid_cursor'],
         }),
       },
     )
+    .get('/', ({ user, query }) => listAllTasks(db, user, query), {
+      query: TaskListQuery,
+      response: { 200: TaskPage },
+      detail: operation('listAllTasks', 'List the tasks of all your projects', {
+        problems: ['invalid_cursor'],
+      }),
+    })
     .get(
       '/:task_id',
       async ({ user, params, taggedOrUnmodified }) =>

@@ -20,7 +20,10 @@ export function findFault(schema: TSchema, value: unknown): Fault | undefined {
   return faultFinders.get(schema[Kind])?.(schema, value);
 }
 
-function defineKind(kind: string, find: (schema: TSchema, value: unknown) => Fault | undefined) {
+export function defineKind(
+  kind: string,
+  find: (schema: TSchema, value: unknown) => Fault | undefined,
+) {
   faultFinders.set(kind, find);
   TypeRegistry.Set(kind, (schema: TSchema, value) => find(schema, value) === undefined);
 }
@@ -197,7 +200,7 @@ defineKind('QueryInteger', (schema, value) => {
 
 /** A whole number in the query, where everything arrives as text; the handler gets a number. */
 export const QueryInteger = (
-  rules: { minimum: number; maximum: number; default: number } & Annotations,
+  rules: { minimum: number; maximum: number; default?: number } & Annotations,
 ) =>
   Type.Transform(Type.Unsafe<number>({ [Kind]: 'QueryInteger', type: 'integer', ...rules }))
     .Decode(Number)
@@ -213,8 +216,42 @@ defineKind('OneOf', (schema, value) => {
 /** One of a few words. */
 export const OneOf = <const T extends readonly string[]>(
   values: T,
-  annotations: Annotations = {},
+  annotations: Annotations & { default?: T[number] } = {},
 ) => Type.Unsafe<T[number]>({ [Kind]: 'OneOf', type: 'string', enum: values, ...annotations });
+
+interface ListRules {
+  item: TSchema;
+  items_max: number;
+}
+
+defineKind('CommaList', (schema, value) => {
+  const { item, items_max } = (schema as unknown as { [Rules]: ListRules })[Rules];
+  const items = Array.isArray(value) ? value : String(value).split(',');
+  if (items.length > items_max) return { code: 'too_many', message: `at most ${items_max} items` };
+  if (new Set(items).size < items.length)
+    return { code: 'repeated', message: 'must not repeat an item' };
+  for (const one of items) {
+    const fault = findFault(item, one);
+    if (fault) return { ...fault, message: `each item ${fault.message}` };
+  }
+  return undefined;
+});
+
+/** Distinct values in the query with commas between them; the handler gets an array. */
+export const CommaList = <T extends TSchema>(
+  item: T,
+  { items_max, ...annotations }: { items_max: number } & Annotations,
+) =>
+  Type.Transform(
+    Type.Unsafe<Static<T>[]>({
+      [Kind]: 'CommaList',
+      type: 'string',
+      [Rules]: { item, items_max },
+      ...annotations,
+    }),
+  )
+    .Decode((text) => String(text).split(',') as Static<T>[])
+    .Encode((items) => items);
 
 /** A value or null. What describes the value describes the pair, where readers of the document look. */
 export const Nullable = <T extends TSchema>(schema: T, annotations: Annotations = {}) => {
@@ -244,7 +281,31 @@ export const Nothing = Type.Undefined();
 
 export const PAGE_LIMIT_MAX = 200;
 export const PAGE_LIMIT_DEFAULT = 50;
-const CURSOR_LENGTH_MAX = 1024;
+/** A key of 200 characters may take six bytes each as JSON, and four thirds of that in base64. */
+const CURSOR_LENGTH_MAX = 4096;
+
+const SEARCH_LENGTH_MAX = 200;
+
+/** What people look for, in any language. */
+export const Search = (where: string) =>
+  Text({
+    minLength: 1,
+    maxLength: SEARCH_LENGTH_MAX,
+    visible: true,
+    description: `Every word of it must occur in ${where}, the last one as a beginning; without regard to case and accents. In scripts without spaces between words, what is given is found anywhere.`,
+    examples: ['tiles kit'],
+  });
+
+/** A field to sort by, or with `-` in front of it for the greatest first. */
+export const SortBy = <const T extends readonly string[]>(fields: T) =>
+  OneOf(
+    fields.flatMap((field: T[number]): (T[number] | `-${T[number]}`)[] => [field, `-${field}`]),
+    {
+      default: '-created_at' as `-${T[number]}`,
+      description: 'What to sort by; `-` for the greatest first. Nulls come last either way.',
+      examples: ['-created_at'],
+    },
+  );
 
 export const pageParameters = {
   limit: QueryInteger({

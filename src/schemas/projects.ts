@@ -8,6 +8,8 @@ import {
   Page,
   Parameters,
   pageParameters,
+  Search,
+  SortBy,
   StrictObject,
   Text,
 } from './common.ts';
@@ -77,4 +79,18 @@ export const ProjectPatch = StrictObject(
 export type ProjectPatch = Static<typeof ProjectPatch>;
 
 export const ProjectPath = Parameters({ project_id: Id('The project.') });
-export const ProjectListQuery = Parameters(pageParameters);
+
+export const project_sorts = ['created_at', 'updated_at', 'name'] as const;
+
+export const ProjectListQuery = Parameters({
+  ...pageParameters,
+  sort: SortBy(project_sorts),
+  archived: OneOf(['false', 'true', 'any'], {
+    default: 'false',
+    description:
+      'Whether archived projects are listed: `false` leaves them out, `true` lists no others.',
+    examples: ['any'],
+  }),
+  q: Type.Optional(Search('the name or the description')),
+});
+export type ProjectListQuery = Static<typeof ProjectListQuery>;

@@ -1,6 +1,9 @@
-import { type Static, Type } from '@sinclair/typebox';
+import { Kind, type Static, Type } from '@sinclair/typebox';
+import { validate as isUuid } from 'uuid';
 import { task_statuses } from '../db/schema.ts';
 import {
+  CommaList,
+  defineKind,
   Id,
   Instant,
   InstantInput,
@@ -9,6 +12,9 @@ import {
   Page,
   Parameters,
   pageParameters,
+  QueryInteger,
+  Search,
+  SortBy,
   StrictObject,
   Text,
 } from './common.ts';
@@ -27,16 +33,19 @@ const priority = Type.Integer({
 });
 const due_at = Nullable(InstantInput('When it is due, with any offset.'));
 const assignee_id = Nullable(Id('A member of the project.'), { examples: [null] });
-const labels = Type.Array(
-  Text({
-    minLength: 1,
-    maxLength: 50,
-    visible: true,
-    pattern: '^[^,]*$',
-    expected: 'without commas',
-  }),
-  { maxItems: 20, uniqueItems: true, examples: [['shopping']] },
-);
+const label = Text({
+  minLength: 1,
+  maxLength: 50,
+  visible: true,
+  pattern: '^[^,]*$',
+  expected: 'without commas',
+});
+const LABELS_MAX = 20;
+const labels = Type.Array(label, {
+  maxItems: LABELS_MAX,
+  uniqueItems: true,
+  examples: [['shopping']],
+});
 
 export const Task = StrictObject('Task', {
   id: Id('The task.'),
@@ -90,4 +99,44 @@ export const TaskPatch = StrictObject(
 export type TaskPatch = Static<typeof TaskPatch>;
 
 export const TaskPath = Parameters({ task_id: Id('The task.') });
-export const TaskListQuery = Parameters(pageParameters);
+export const task_sorts = ['created_at', 'updated_at', 'due_at', 'priority', 'title'] as const;
+
+defineKind('AssigneeFilter', (_, value) =>
+  value === 'me' || value === 'none' || isUuid(value)
+    ? undefined
+    : { code: 'invalid_id', message: 'must be me, none or a UUID' },
+);
+
+export const TaskListQuery = Parameters({
+  ...pageParameters,
+  sort: SortBy(task_sorts),
+  status: Type.Optional(
+    CommaList(status, {
+      items_max: task_statuses.length,
+      description: 'Any of these statuses.',
+      examples: ['todo,in_progress'],
+    }),
+  ),
+  label: Type.Optional(
+    CommaList(label, {
+      items_max: LABELS_MAX,
+      description: 'Any of these labels, exactly as written.',
+      examples: ['shopping,urgent'],
+    }),
+  ),
+  priority_min: Type.Optional(
+    QueryInteger({ minimum: 0, maximum: 4, description: 'This priority or above.', examples: [3] }),
+  ),
+  assignee_id: Type.Optional(
+    Type.Unsafe<string>({
+      [Kind]: 'AssigneeFilter',
+      type: 'string',
+      description: '`me`, `none`, or the id of a user.',
+      examples: ['me'],
+    }),
+  ),
+  due_before: Type.Optional(InstantInput('Due before this instant.')),
+  due_after: Type.Optional(InstantInput('Due after this instant.')),
+  q: Type.Optional(Search('the title or the description')),
+});
+export type TaskListQuery = Static<typeof TaskListQuery>;

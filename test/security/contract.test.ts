@@ -6,7 +6,7 @@ import { Glob } from 'bun';
 import { catalogue } from '../../src/problem.ts';
 
 /** Of features that are not there yet. */
-const unused = ['cursor_expired', 'idempotency_in_flight', 'idempotency_key_reused'];
+const unused = ['cursor_expired'];
 
 const root = join(import.meta.dir, '..');
 const tests = [...new Glob('**/*.test.ts').scanSync(root)]

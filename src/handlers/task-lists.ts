@@ -1,0 +1,173 @@
+/**
+ * Lists of tasks: of one project, or of all that a user sees. Each is one statement, and reads little more than the
+ * page: every sort has an index that begins with the project, and so has every filter that leaves little.
+ */
+import { and, eq, gt, gte, inArray, isNull, lt, type SQL, type SQLWrapper, sql } from 'drizzle-orm';
+import { accessToProject, type CurrentUser } from '../db/access.ts';
+import type { Database } from '../db/database.ts';
+import { dueAscending, dueDescending, project_members, task_columns, tasks } from '../db/schema.ts';
+import { taskMatches } from '../db/search.ts';
+import { invalid, Problem } from '../problem.ts';
+import { parseInstant } from '../schemas/common.ts';
+import type { Task, TaskListQuery, TaskPage } from '../schemas/tasks.ts';
+import { sortKey } from '../words.ts';
+import { after, inOrder, type Order, pageOf, sorted, wordsGiven } from './page.ts';
+
+/**
+ * The tasks of a project.
+ * @throws {Problem} `not_found`, `invalid_cursor`; `validation_failed` for filters that contradict each other.
+ */
+export async function listTasks(
+  db: Database,
+  user: CurrentUser,
+  project_id: string,
+  query: TaskListQuery,
+): Promise<TaskPage> {
+  const list = listName(`tasks of ${project_id.toLowerCase()}`, query);
+  const order = orderOf(query);
+  const access = accessToProject(db, user, project_id);
+  const page = db.$with('page').as(
+    db
+      .select({ ...task_columns, key: sql`${order.by}`.as('key') })
+      .from(tasks)
+      .where(
+        and(
+          eq(tasks.project_id, project_id),
+          filtersOf(user, query, sql`${project_id}::uuid`),
+          await after(list, query, order),
+        ),
+      )
+      .orderBy(...inOrder(order))
+      .limit(query.limit + 1),
+  );
+  const { key, ...fields } = page._.selectedFields;
+  // One row with no task says that the project is there and empty; no row, that it is not there.
+  const rows = await db
+    .with(access, page)
+    .select({ access: access.project_id, task: fields })
+    .from(access)
+    .leftJoin(page, sql`true`)
+    .orderBy(...inOrder({ ...order, by: key, id: page.id }));
+  if (rows.length === 0) throw new Problem('not_found');
+  return pageOf(
+    list,
+    query,
+    rows.flatMap(({ task }) => task ?? []),
+    order,
+  );
+}
+
+/**
+ * The tasks of all projects that the user sees. Only projects whose first task is among the first of all can have a
+ * part in the page, so one task of each is looked at before those are read.
+ * @throws {Problem} `invalid_cursor`; `validation_failed` for filters that contradict each other.
+ */
+export async function listAllTasks(
+  db: Database,
+  user: CurrentUser,
+  query: TaskListQuery,
+): Promise<TaskPage> {
+  const list = listName('tasks', query);
+  const order = orderOf(query);
+  const count = query.limit + 1;
+  const beyond = await after(list, query, order);
+  const firstOf = (project_id: SQLWrapper, count: number) =>
+    db
+      .select({ id: tasks.id, key: sql`${order.by}`.as('key') })
+      .from(tasks)
+      .where(and(eq(tasks.project_id, project_id), filtersOf(user, query, project_id), beyond))
+      .orderBy(...inOrder(order))
+      .limit(count);
+
+  const head = firstOf(project_members.project_id, 1).as('head');
+  const nearest = db.$with('nearest').as(
+    db
+      .select({ project_id: project_members.project_id })
+      .from(project_members)
+      .crossJoinLateral(head)
+      .where(eq(project_members.user_id, user.id))
+      .orderBy(...inOrder({ ...order, by: head.key, id: head.id }))
+      .limit(count),
+  );
+  const candidate = firstOf(nearest.project_id, count).as('candidate');
+  const found = db.$with('found').as(
+    db
+      .select({ id: candidate.id, key: candidate.key })
+      .from(nearest)
+      .crossJoinLateral(candidate)
+      .orderBy(...inOrder({ ...order, by: candidate.key, id: candidate.id }))
+      .limit(count),
+  );
+  const rows = await db
+    .with(nearest, found)
+    .select(task_columns)
+    .from(found)
+    .innerJoin(tasks, eq(tasks.id, found.id))
+    .orderBy(...inOrder({ ...order, by: found.key, id: found.id }));
+  return pageOf(list, query, rows, order);
+}
+
+/** A cursor is tied to the list, its filters and its sort. */
+function listName(list: string, { limit: _, cursor: __, ...asked }: TaskListQuery): string {
+  return JSON.stringify([list, ...Object.entries(asked).sort(([a], [b]) => (a < b ? -1 : 1))]);
+}
+
+// --- Sort ------------------------------------------------------------------------------------------------------
+
+type Field = 'created_at' | 'updated_at' | 'due_at' | 'priority' | 'title';
+type Key = Pick<Order<Task>, 'by' | 'type' | 'keyOf'>;
+
+function orderOf({ sort }: TaskListQuery): Order<Task> {
+  const last = sort.startsWith('-') ? '-infinity' : 'infinity';
+  const orders: Record<Field, Key> = {
+    created_at: { by: tasks.created_at, type: 'timestamptz', keyOf: (task) => task.created_at },
+    updated_at: { by: tasks.updated_at, type: 'timestamptz', keyOf: (task) => task.updated_at },
+    due_at: {
+      by: sort.startsWith('-') ? dueDescending(tasks) : dueAscending(tasks),
+      type: 'timestamptz',
+      keyOf: (task) => task.due_at ?? last,
+    },
+    priority: { by: tasks.priority, type: 'smallint', keyOf: (task) => task.priority },
+    title: { by: tasks.title_key, type: 'text', keyOf: (task) => sortKey(task.title) },
+  };
+  return sorted(sort, orders, tasks.id);
+}
+
+// --- Filters ---------------------------------------------------------------------------------------------------
+
+/** @param project_id that of the tasks, as SQL that does not depend on them: an index can begin there. */
+function filtersOf(
+  user: CurrentUser,
+  query: TaskListQuery,
+  project_id: SQLWrapper,
+): SQL | undefined {
+  const { status, label: labels, priority_min, assignee_id, q } = query;
+  return and(
+    status && inArray(tasks.status, status),
+    priority_min === undefined ? undefined : gte(tasks.priority, priority_min),
+    assignee_id === undefined ? undefined : isAssignedTo(user, assignee_id),
+    isDue(query),
+    taskMatches({ q: q === undefined ? undefined : wordsGiven(q), labels }, project_id),
+  );
+}
+
+function isAssignedTo(user: CurrentUser, assignee_id: string): SQL {
+  if (assignee_id === 'none') return isNull(tasks.assignee_id);
+  return eq(tasks.assignee_id, assignee_id === 'me' ? user.id : assignee_id);
+}
+
+function isDue({ due_after, due_before }: TaskListQuery): SQL | undefined {
+  const start = due_after === undefined ? undefined : parseInstant(due_after);
+  const end = due_before === undefined ? undefined : parseInstant(due_before);
+  if (start === undefined && end === undefined) return undefined;
+  if (start !== undefined && end !== undefined && start >= end)
+    throw invalid([
+      { location: 'query.due_before', code: 'contradiction', message: 'must be after due_after' },
+    ]);
+  const due = dueAscending(tasks);
+  return and(
+    start === undefined ? undefined : gt(due, sql`${start}::timestamptz`),
+    // Tasks without a due date stand at infinity.
+    lt(due, sql`${end ?? 'infinity'}::timestamptz`),
+  );
+}
