@@ -11,6 +11,7 @@ import { methodsByPath } from './plugins/methods.ts';
 import { problems } from './plugins/problems.ts';
 import { apiTokens } from './routes/api-tokens.ts';
 import { health } from './routes/health.ts';
+import { members } from './routes/members.ts';
 import { problemCatalogue } from './routes/problems.ts';
 import { projects } from './routes/projects.ts';
 import { sessions } from './routes/sessions.ts';
@@ -36,6 +37,7 @@ export function createApi(platform: Platform) {
     .use(sessions(platform, tokens, known, current))
     .use(apiTokens(platform, current))
     .use(projects(platform, current))
+    .use(members(platform, current))
     .use(tasks(platform, current));
 }
 

@@ -8,7 +8,7 @@ import { createDatabase } from './support/cluster.ts';
 import { type Operation, operations } from './support/document.ts';
 import { elsewhere } from './support/locks.ts';
 import { openProxy } from './support/proxy.ts';
-import { nowhere, send } from './support/requests.ts';
+import { type Ids, nowhere, send } from './support/requests.ts';
 
 const api = useApi({ body_limit_bytes: 4096 });
 
@@ -72,6 +72,10 @@ const recipes: Record<number, (operation: Operation) => Promise<{ status: number
   403: async (operation) => {
     if (operation.operationId === 'registerUser') return send(closed.anonymous, operation, nowhere);
     const { owner, ids } = await somebodyWithWork();
+    if (operation.operationId === 'listMembers') {
+      await api.addMember(ids.project_id, viewer, 'viewer');
+      return send(viewer, operation, ids);
+    }
     const { body } = await owner.post('/users/me/tokens', { name: 'x', scopes: ['read'] });
     return send(new Client(api, body.token), operation, ids);
   },
@@ -140,12 +144,24 @@ async function success(operation: Operation) {
       const [newest] = (await owner.get('/users/me/sessions')).body.items;
       return send(owner, operation, { ...ids, session_id: newest.id });
     },
+    addMember: () =>
+      send(owner, operation, ids, { body: { username: stranger.username, role: 'editor' } }),
+    patchMember: () => withMember(owner, operation, ids),
+    removeMember: () => withMember(owner, operation, ids),
     deleteApiToken: async () => {
       const { body } = await owner.post('/users/me/tokens', { name: 'x', scopes: ['read'] });
       return send(owner, operation, { ...ids, token_id: body.id });
     },
   };
   return special[operation.operationId]?.() ?? send(owner, operation, ids);
+}
+
+async function withMember(owner: Persona, operation: Operation, ids: Ids) {
+  await owner.post(`/projects/${ids.project_id}/members`, {
+    username: stranger.username,
+    role: 'editor',
+  });
+  return send(owner, operation, { ...ids, user_id: stranger.id });
 }
 
 let stranger: Persona;

@@ -37,17 +37,24 @@ const found = {
   archived_at: projects.archived_at,
 };
 
+const selectProject = (db: Database, user: CurrentUser, project_id: string) =>
+  db
+    .select(found)
+    .from(projects)
+    .innerJoin(project_members, visibleTo(user, projects.id))
+    .where(eq(projects.id, project_id));
+
 /** `with access as …`: this user's role in a project and the project's state; no row if it is invisible. */
 export const accessToProject = (db: Database, user: CurrentUser, project_id: string) =>
-  db
-    .$with('access')
-    .as(
-      db
-        .select(found)
-        .from(projects)
-        .innerJoin(project_members, visibleTo(user, projects.id))
-        .where(eq(projects.id, project_id)),
-    );
+  db.$with('access').as(selectProject(db, user, project_id));
+
+/** The same, for a change of its members: they take turns at the project. */
+export const accessToMembers = (db: Database, user: CurrentUser, project_id: string) =>
+  db.$with('access').as(selectProject(db, user, project_id).for('no key update', { of: projects }));
+
+/** Waits for whoever writes in the project, and lets nobody else until the transaction ends. */
+export const lockProject = (tx: Database, user: CurrentUser, project_id: string) =>
+  selectProject(tx, user, project_id).for('update', { of: projects });
 
 /** The same for the project of a task. */
 export const accessToTask = (db: Database, user: CurrentUser, task_id: string) =>
@@ -121,20 +128,19 @@ export function rowOf<Row>(
   expected?: ExpectedVersions,
 ): Row {
   if (row) return row;
-  throw refusal(access, permission, expected);
+  refuse(access, permission);
+  if (expected) throw new Problem('precondition_failed');
+  // Seen when the statement began, deleted by another before it could write.
+  throw new Problem('not_found');
 }
 
-/** Why a row with this access was not written. */
-export function refusal(
-  access: Attempt<unknown>['access'],
+/** @throws {Problem} `not_found`, `forbidden`, `conflict` unless this access is enough. */
+export function refuse(
+  access: Attempt<unknown>['access'] | undefined,
   permission: Permission,
-  expected?: ExpectedVersions,
-): Problem {
-  if (!access) return new Problem('not_found');
-  if (!permission.roles.includes(access.role)) return new Problem('forbidden');
+): asserts access {
+  if (!access) throw new Problem('not_found');
+  if (!permission.roles.includes(access.role)) throw new Problem('forbidden');
   if (access.archived_at && !permission.while_archived)
-    return new Problem('conflict', { detail: 'The project is archived' });
-  if (expected) return new Problem('precondition_failed');
-  // Seen when the statement began, deleted by another before it could write.
-  return new Problem('not_found');
+    throw new Problem('conflict', { detail: 'The project is archived' });
 }

@@ -57,6 +57,7 @@ const violations: Record<string, () => Problem> = {
   // The token outlived its user.
   idempotency_keys_user_id_fkey: () => new Problem('invalid_token'),
   project_members_user_id_fkey: () => new Problem('invalid_token'),
+  project_members_pkey: () => new Problem('conflict', { detail: 'The user is a member already' }),
   tasks_created_by_fkey: () => new Problem('invalid_token'),
   // The project was deleted while the task was being written.
   tasks_project_id_fkey: () => new Problem('not_found'),

@@ -1,5 +1,11 @@
-/** Rows that are written and read where Drizzle's builders do not reach: `insert … select`, and rows kept as JSON. */
+/** What rows have in common, and how they are written and read where Drizzle's builders do not reach. */
 import { type Column, getTableColumns, type SQL, sql, type Table } from 'drizzle-orm';
+
+/** What every change sets beside its fields. */
+export const nextVersion = ({ version }: { version: Column }) => ({
+  updated_at: sql`now()`,
+  version: sql`${version} + 1`,
+});
 
 /** A value or SQL for each column of a table. */
 export type RowOf<T extends Table> = Record<keyof T['_']['columns'], unknown>;

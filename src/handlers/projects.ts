@@ -11,7 +11,7 @@ import {
   writeRow,
 } from '../db/access.ts';
 import type { Database } from '../db/database.ts';
-import { asRow } from '../db/rows.ts';
+import { asRow, nextVersion } from '../db/rows.ts';
 import { project_columns, project_members, projects } from '../db/schema.ts';
 import { projectMatches, searchableProject } from '../db/search.ts';
 import { Problem } from '../problem.ts';
@@ -172,7 +172,7 @@ export async function patchProject(
         ...(archived !== undefined && {
           archived_at: archived ? sql`coalesce(${projects.archived_at}, now())` : null,
         }),
-        ...(changes && { updated_at: sql`now()`, version: sql`${projects.version} + 1` }),
+        ...(changes && nextVersion(projects)),
         // So that an empty patch sets something.
         id: projects.id,
       })

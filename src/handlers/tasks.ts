@@ -12,7 +12,7 @@ import {
   writeRow,
 } from '../db/access.ts';
 import type { Database } from '../db/database.ts';
-import { asRow } from '../db/rows.ts';
+import { asRow, nextVersion } from '../db/rows.ts';
 import { project_members, task_columns, tasks } from '../db/schema.ts';
 import { searchableTask } from '../db/search.ts';
 import { Problem } from '../problem.ts';
@@ -171,7 +171,7 @@ async function updateTask(
           completed_at:
             input.status === 'done' ? sql`coalesce(${tasks.completed_at}, now())` : null,
         }),
-        ...(changes && { updated_at: sql`now()`, version: sql`${tasks.version} + 1` }),
+        ...(changes && nextVersion(tasks)),
       })
       .from(access)
       .where(

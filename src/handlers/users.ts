@@ -1,8 +1,9 @@
-import { and, eq, inArray, ne, sql } from 'drizzle-orm';
+import { and, eq, inArray, ne, or, sql } from 'drizzle-orm';
 import { v7 as uuidv7 } from 'uuid';
 import type { CurrentUser, LoggedInUser } from '../db/access.ts';
 import type { Database } from '../db/database.ts';
-import { project_members, projects, sessions, users } from '../db/schema.ts';
+import { nextVersion } from '../db/rows.ts';
+import { project_members, projects, sessions, tasks, users } from '../db/schema.ts';
 import type { Passwords } from '../platform.ts';
 import { Problem } from '../problem.ts';
 import type {
@@ -140,6 +141,15 @@ export async function deleteAccount(
     // Locked before the projects go, so that none can be made meanwhile and be left without an owner.
     await tx.select({ id: users.id }).from(users).where(eq(users.id, user.id)).for('update');
     await tx.delete(projects).where(inArray(projects.id, owned));
+    // The constraints would do this too, but leave the versions as they are.
+    await tx
+      .update(tasks)
+      .set({
+        assignee_id: sql`nullif(${tasks.assignee_id}, ${user.id})`,
+        created_by: sql`nullif(${tasks.created_by}, ${user.id})`,
+        ...nextVersion(tasks),
+      })
+      .where(or(eq(tasks.assignee_id, user.id), eq(tasks.created_by, user.id)));
     await tx.delete(users).where(eq(users.id, user.id));
   });
 }

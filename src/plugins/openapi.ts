@@ -115,6 +115,7 @@ const introduction = {
     { name: 'Sessions', description: 'Log-in, and what it began' },
     { name: 'API tokens', description: 'Credentials for scripts' },
     { name: 'Projects', description: 'What tasks belong to' },
+    { name: 'Members', description: 'Who is in a project' },
     { name: 'Tasks', description: 'What is to be done' },
     { name: 'Service', description: 'Health, and what the problems mean' },
   ],

@@ -13,6 +13,7 @@ import {
   StrictObject,
   Text,
 } from './common.ts';
+import { Member } from './members.ts';
 import { Task } from './tasks.ts';
 
 const name = Text({ minLength: 1, maxLength: 120, visible: true, examples: ['Kitchen'] });
@@ -34,17 +35,11 @@ const fields = {
   }),
 };
 
-const role = (description: string) => OneOf(roles, { description, examples: ['owner'] });
-
-export const Project = StrictObject('Project', { ...fields, role: role("The reader's own role.") });
-export type Project = Static<typeof Project>;
-
-export const Member = StrictObject('Member', {
-  user_id: Id('The user.'),
-  username: Type.String({ examples: ['ada'] }),
-  role: role('What the member may do.'),
-  created_at: Instant('Since when.'),
+export const Project = StrictObject('Project', {
+  ...fields,
+  role: OneOf(roles, { description: "The reader's own role.", examples: ['owner'] }),
 });
+export type Project = Static<typeof Project>;
 
 /** A project with all that is in it. */
 export const WholeProject = StrictObject('WholeProject', {

@@ -17,17 +17,18 @@ const roles = [
 ] as const;
 type Role = (typeof roles)[number];
 
-let people: Record<'stranger' | 'viewer' | 'editor' | 'owner', Persona>;
+let people: Record<'stranger' | 'viewer' | 'editor' | 'owner' | 'guest', Persona>;
 let clients: Record<Role, Client>;
 
 beforeAll(async () => {
-  const [stranger, viewer, editor, owner] = [
+  const [stranger, viewer, editor, owner, guest] = [
+    await api.person(),
     await api.person(),
     await api.person(),
     await api.person(),
     await api.person(),
   ];
-  people = { stranger, viewer, editor, owner };
+  people = { stranger, viewer, editor, owner, guest };
   const tokenOf = async (scopes: string[]) => {
     const { body } = await owner.post('/users/me/tokens', { name: 'x', scopes });
     return new Client(api, body.token);
@@ -40,19 +41,21 @@ beforeAll(async () => {
   };
 });
 
-/** A project of the owner with a viewer and an editor, and a task in it. */
+/** A project of the owner with a viewer, an editor, a guest for others to act upon, and a task in it. */
 async function place(): Promise<Ids> {
-  const { owner, viewer, editor } = people;
+  const { owner, viewer, editor, guest } = people;
   const project = await owner.createProject();
   await api.addMember(project.id, viewer, 'viewer');
   await api.addMember(project.id, editor, 'editor');
+  await api.addMember(project.id, guest, 'viewer');
   const task = await owner.createTask(project.id);
-  return { ...nowhere, project_id: project.id, task_id: task.id };
+  return { ...nowhere, project_id: project.id, task_id: task.id, user_id: guest.id };
 }
 
 const reads = ({ method }: Operation) => method === 'GET';
 const isOfProject = ({ path }: Operation) => /\{(project|task)_id\}/.test(path);
 const isOfTasks = ({ path }: Operation) => path.startsWith('/tasks');
+const isOfMembers = ({ path }: Operation) => path.includes('/members');
 /** What only a log-in may do: all about the account but to read and to take along what it owns. */
 const isOfAccount = ({ path }: Operation) =>
   /^\/users\/(me|logout)/.test(path) && !/^\/users\/me(\/export)?$/.test(path);
@@ -67,9 +70,15 @@ function refusal(operation: Operation, role: Role): number | undefined {
     return 403;
   if (by_token || !isOfProject(operation) || role === 'owner') return undefined;
   if (role === 'stranger') return 404;
-  if (reads(operation)) return undefined;
+  if (reads(operation)) return isOfMembers(operation) && role === 'viewer' ? 403 : undefined;
   return role === 'editor' && isOfTasks(operation) ? undefined : 403;
 }
+
+/** Where a body has to name somebody who is there. */
+const bodyOf = ({ operationId }: Operation) =>
+  operationId === 'addMember' && {
+    body: { username: people.stranger.username, role: 'viewer' },
+  };
 
 // Those that end the very credential they are sent with have tests of their own.
 const tried = operations.filter(
@@ -80,7 +89,12 @@ describe.each(
   tried.map((operation) => [`${operation.method} ${operation.path}`, operation] as const),
 )('%s', (_, operation) => {
   test.each([...roles])('%s', async (role) => {
-    const { status, body } = await send(clients[role], operation, await place());
+    const { status, body } = await send(
+      clients[role],
+      operation,
+      await place(),
+      bodyOf(operation) || {},
+    );
     const stopped = refusal(operation, role);
     if (stopped !== undefined) expect([status, body.status]).toEqual([stopped, stopped]);
     else

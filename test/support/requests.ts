@@ -19,11 +19,16 @@ const bodies: Record<string, () => unknown> = {
   patchProfile: () => ({}),
   changePassword: () => ({ current_password: 'x', new_password: 'an entirely new phrase' }),
   deleteAccount: () => ({ password: 'x' }),
+  addMember: () => ({ username: 'nobody', role: 'viewer' }),
+  patchMember: () => ({ role: 'viewer' }),
   createApiToken: () => ({ name: 'report', scopes: ['read'] }),
 };
 
 /** What the parameters of paths stand for. */
-export type Ids = Record<'project_id' | 'task_id' | 'session_id' | 'token_id' | 'code', string>;
+export type Ids = Record<
+  'project_id' | 'task_id' | 'session_id' | 'token_id' | 'user_id' | 'code',
+  string
+>;
 
 const random = () => crypto.randomUUID();
 /** Ids of nothing. */
@@ -32,18 +37,26 @@ export const nowhere: Ids = {
   task_id: random(),
   session_id: random(),
   token_id: random(),
+  user_id: random(),
   code: 'conflict',
 };
+
+interface SendOptions {
+  headers?: Record<string, string>;
+  query?: string;
+  body?: unknown;
+  raw?: string;
+}
 
 /** Sends a request that fits the operation, with another body, query or headers where they are given. */
 export function send(
   client: Client,
   operation: Operation,
   ids: Ids,
-  options: { headers?: Record<string, string>; query?: string; raw?: string } = {},
+  { query = '', ...options }: SendOptions = {},
 ) {
   const path = operation.path.replaceAll(/\{(\w+)\}/g, (_, name) => ids[name as keyof Ids]);
-  const { query = '', ...rest } = options;
-  const body = options.raw === undefined ? bodies[operation.operationId]?.() : undefined;
-  return client.request(operation.method, path + query, body, rest);
+  const { body = bodies[operation.operationId]?.(), ...rest } = options;
+  const sent = options.raw === undefined ? body : undefined;
+  return client.request(operation.method, path + query, sent, rest);
 }

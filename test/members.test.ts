@@ -1,0 +1,374 @@
+/** Sharing: who may bring whom into a project, with which role, and what follows. */
+import { describe, expect, test } from 'bun:test';
+import { type Persona, useApi } from './support/api.ts';
+import { elsewhere, somebodyWaits } from './support/locks.ts';
+
+const api = useApi();
+
+async function sharedProject() {
+  const [owner, editor, viewer, stranger] = [
+    await api.person('owner'),
+    await api.person('editor'),
+    await api.person('viewer'),
+    await api.person('stranger'),
+  ];
+  const project = await owner.createProject();
+  await owner.post(`/projects/${project.id}/members`, {
+    username: editor.username,
+    role: 'editor',
+  });
+  await owner.post(`/projects/${project.id}/members`, {
+    username: viewer.username,
+    role: 'viewer',
+  });
+  const path = `/projects/${project.id}/members`;
+  return { owner, editor, viewer, stranger, project, path };
+}
+
+const versionOf = async (id: string) =>
+  (await api.sql`select version from projects where id = ${id}`)[0].version;
+
+const rolesOf = async (project_id: string) =>
+  Object.fromEntries(
+    (await api.sql`select user_id, role from project_members where project_id = ${project_id}`).map(
+      ({ user_id, role }: { user_id: string; role: string }) => [user_id, role],
+    ),
+  );
+
+describe('adding', () => {
+  test('the owner makes somebody a member by his name, in any case, and he sees the project', async () => {
+    const [owner, bob] = [await api.person('owner'), await api.person('bob')];
+    const project = await owner.createProject();
+    expect((await bob.get(`/projects/${project.id}`)).status).toBe(404);
+    const { status, body } = await owner.post(`/projects/${project.id}/members`, {
+      username: bob.username.toUpperCase(),
+      role: 'editor',
+    });
+    expect([status, body]).toEqual([
+      201,
+      {
+        user_id: bob.id,
+        username: bob.username,
+        role: 'editor',
+        created_at: expect.stringMatching(/Z$/),
+      },
+    ]);
+    expect((await bob.get(`/projects/${project.id}`)).body).toMatchObject({ role: 'editor' });
+    expect((await bob.get('/projects')).body.items.map(({ id }: { id: string }) => id)).toEqual([
+      project.id,
+    ]);
+    expect(await versionOf(project.id)).toBe(2);
+  });
+
+  test('a name that nobody has is 422', async () => {
+    const { owner, path, project } = await sharedProject();
+    const before = await versionOf(project.id);
+    const { status, body } = await owner.post(path, { username: 'nobody-at-all', role: 'viewer' });
+    expect([status, body.errors]).toEqual([
+      422,
+      [{ location: 'body.username', code: 'not_found', message: 'must be the name of a user' }],
+    ]);
+    expect(await versionOf(project.id)).toBe(before);
+  });
+
+  test('a disabled user is nobody', async () => {
+    const { owner, stranger, path } = await sharedProject();
+    await api.sql`update users set disabled_at = now() where id = ${stranger.id}`;
+    const { status } = await owner.post(path, { username: stranger.username, role: 'viewer' });
+    expect(status).toBe(422);
+  });
+
+  test('a member is added once: 409, and he keeps his role', async () => {
+    const { owner, editor, project, path } = await sharedProject();
+    for (const who of [editor, owner]) {
+      const { status, body } = await owner.post(path, { username: who.username, role: 'viewer' });
+      expect([status, body.code]).toEqual([409, 'conflict']);
+    }
+    expect(await rolesOf(project.id)).toMatchObject({ [editor.id]: 'editor', [owner.id]: 'owner' });
+  });
+
+  test('nobody is added as a second owner', async () => {
+    const { owner, stranger, path } = await sharedProject();
+    const { status, body } = await owner.post(path, { username: stranger.username, role: 'owner' });
+    expect([status, body.errors[0].location]).toEqual([422, 'body.role']);
+  });
+
+  test('somebody who is added by twenty at once is a member once', async () => {
+    const { owner, stranger, project, path } = await sharedProject();
+    const before = await versionOf(project.id);
+    const add = () => owner.post(path, { username: stranger.username, role: 'viewer' });
+    const statuses = (await Promise.all(Array.from({ length: 20 }, add))).map((one) => one.status);
+    expect(statuses.toSorted()).toEqual([201, ...Array(19).fill(409)]);
+    expect(await versionOf(project.id)).toBe(before + 1);
+  });
+});
+
+describe('listing', () => {
+  test('owner and editor see the members, newest first; a viewer may not', async () => {
+    const { owner, editor, viewer, stranger, path } = await sharedProject();
+    for (const who of [owner, editor]) {
+      const { body } = await who.get(path);
+      expect(body.next_cursor).toBeNull();
+      expect(body.items.map(({ user_id }: { user_id: string }) => user_id)).toEqual([
+        viewer.id,
+        editor.id,
+        owner.id,
+      ]);
+    }
+    expect((await viewer.get(path)).status).toBe(403);
+    expect((await stranger.get(path)).status).toBe(404);
+  });
+
+  test('in pages, whose cursors serve this project alone', async () => {
+    const { owner, editor, viewer, path } = await sharedProject();
+    const seen: string[] = [];
+    let cursor = '';
+    do {
+      const { body } = await owner.get(`${path}?limit=1${cursor}`);
+      seen.push(...body.items.map(({ user_id }: { user_id: string }) => user_id));
+      cursor = body.next_cursor && `&cursor=${body.next_cursor}`;
+    } while (cursor);
+    expect(seen).toEqual([viewer.id, editor.id, owner.id]);
+    const { body } = await owner.get(`${path}?limit=1`);
+    const other = await owner.createProject();
+    const foreign = await owner.get(`/projects/${other.id}/members?cursor=${body.next_cursor}`);
+    expect(foreign.body.code).toBe('invalid_cursor');
+    expect((await viewer.get(`${path}?cursor=${body.next_cursor}`)).status).toBe(403);
+  });
+});
+
+describe('a role', () => {
+  test('that changes counts at the next request, and changes the tag of the project', async () => {
+    const { owner, editor, project, path } = await sharedProject();
+    expect((await editor.post(`/tasks/projects/${project.id}`, { title: 'a' })).status).toBe(201);
+    const tag = (await editor.get(`/projects/${project.id}`)).headers.get('etag') ?? '';
+    const changed = await owner.patch(`${path}/${editor.id}`, { role: 'viewer' });
+    expect([changed.status, changed.body.role, changed.body.username]).toEqual([
+      200,
+      'viewer',
+      editor.username,
+    ]);
+    expect((await editor.post(`/tasks/projects/${project.id}`, { title: 'a' })).status).toBe(403);
+    const again = await editor.get(`/projects/${project.id}`, {
+      headers: { 'if-none-match': tag },
+    });
+    expect([again.status, again.body.role]).toEqual([200, 'viewer']);
+    await owner.patch(`${path}/${editor.id}`, { role: 'editor' });
+    expect((await editor.post(`/tasks/projects/${project.id}`, { title: 'a' })).status).toBe(201);
+  });
+
+  test.each([{}, { role: 'editor' }])('that %j leaves as it is changes nothing', async (patch) => {
+    const { owner, editor, project, path } = await sharedProject();
+    const before = await versionOf(project.id);
+    const { status, body } = await owner.patch(`${path}/${editor.id}`, patch);
+    expect([status, body.role]).toEqual([200, 'editor']);
+    expect(await versionOf(project.id)).toBe(before);
+  });
+
+  test.each([{ role: 'admin' }, { role: null }, { role: 'viewer', username: 'x' }])(
+    '%j is 422',
+    async (patch) => {
+      const { owner, editor, path } = await sharedProject();
+      expect((await owner.patch(`${path}/${editor.id}`, patch)).status).toBe(422);
+    },
+  );
+
+  test('of the owner cannot be given away but to somebody', async () => {
+    const { owner, project, path } = await sharedProject();
+    for (const role of ['editor', 'viewer']) {
+      const { status, body } = await owner.patch(`${path}/${owner.id}`, { role });
+      expect([status, body.code]).toEqual([409, 'conflict']);
+    }
+    expect((await owner.patch(`${path}/${owner.id}`, { role: 'owner' })).status).toBe(200);
+    expect((await owner.patch(`${path}/${owner.id}`, {})).body.role).toBe('owner');
+    expect(await rolesOf(project.id)).toMatchObject({ [owner.id]: 'owner' });
+  });
+
+  test('of who is no member is 404', async () => {
+    const { owner, stranger, path } = await sharedProject();
+    for (const id of [stranger.id, crypto.randomUUID(), 'x'])
+      for (const role of ['viewer', 'owner'])
+        expect((await owner.patch(`${path}/${id}`, { role })).status).toBe(404);
+  });
+});
+
+describe('handing over', () => {
+  test('makes a member the owner, and the owner an editor', async () => {
+    const { owner, viewer, editor, project, path } = await sharedProject();
+    const before = await versionOf(project.id);
+    const { status, body } = await owner.patch(`${path}/${viewer.id}`, { role: 'owner' });
+    expect([status, body.role]).toEqual([200, 'owner']);
+    expect(await rolesOf(project.id)).toEqual({
+      [owner.id]: 'editor',
+      [viewer.id]: 'owner',
+      [editor.id]: 'editor',
+    });
+    expect(await versionOf(project.id)).toBe(before + 1);
+    expect((await owner.delete(`/projects/${project.id}`)).status).toBe(403);
+    expect((await viewer.delete(`/projects/${project.id}`)).status).toBe(204);
+  });
+
+  test('to two at once leaves one owner', async () => {
+    for (let round = 0; round < 10; round += 1) {
+      const { owner, editor, viewer, project, path } = await sharedProject();
+      const answers = await Promise.all(
+        [editor, viewer].map(({ id }) => owner.patch(`${path}/${id}`, { role: 'owner' })),
+      );
+      const [won] = answers.filter(({ status }) => status === 200);
+      const owners = Object.entries(await rolesOf(project.id)).filter(
+        ([, role]) => role === 'owner',
+      );
+      expect(owners).toEqual([[won?.body.user_id, 'owner']]);
+      for (const { status } of answers) expect([200, 403, 409]).toContain(status);
+    }
+  });
+
+  test.each(['remove', 'leave', 'demote'])(
+    'to who would %s at the same time leaves one owner',
+    async (way) => {
+      for (let round = 0; round < 10; round += 1) {
+        const { owner, editor, project, path } = await sharedProject();
+        const other = {
+          remove: () => owner.delete(`${path}/${editor.id}`),
+          leave: () => editor.delete(`${path}/${editor.id}`),
+          demote: () => owner.patch(`${path}/${editor.id}`, { role: 'viewer' }),
+        }[way];
+        const [handed] = await Promise.all([
+          owner.patch(`${path}/${editor.id}`, { role: 'owner' }),
+          other?.(),
+        ]);
+        expect([200, 403, 404]).toContain(handed.status);
+        const owners = Object.values(await rolesOf(project.id)).filter((role) => role === 'owner');
+        expect(owners).toEqual(['owner']);
+      }
+    },
+  );
+
+  test('to who deletes his account takes the project along, or does not happen', async () => {
+    for (let round = 0; round < 5; round += 1) {
+      const { owner, editor, project, path } = await sharedProject();
+      const [handed, deleted] = await Promise.all([
+        owner.patch(`${path}/${editor.id}`, { role: 'owner' }),
+        editor.request('DELETE', '/users/me', { password: editor.password }),
+      ]);
+      expect(deleted.status).toBe(204);
+      const left = Object.values(await rolesOf(project.id));
+      if (handed.status === 200) expect(left).toEqual([]);
+      else expect(left.filter((role) => role === 'owner')).toEqual(['owner']);
+    }
+  });
+});
+
+describe('leaving', () => {
+  test('everybody may, but the owner has to hand over first', async () => {
+    const { owner, editor, viewer, project, path } = await sharedProject();
+    for (const who of [editor, viewer]) {
+      expect((await who.delete(`${path}/${who.id}`)).status).toBe(204);
+      expect((await who.get(`/projects/${project.id}`)).status).toBe(404);
+    }
+    const { status, body } = await owner.delete(`${path}/${owner.id}`);
+    expect([status, body.code]).toEqual([409, 'conflict']);
+    expect(await rolesOf(project.id)).toEqual({ [owner.id]: 'owner' });
+  });
+
+  test('the owner removes anybody, nobody else removes another', async () => {
+    const { owner, editor, viewer, stranger, path } = await sharedProject();
+    expect((await editor.delete(`${path}/${viewer.id}`)).status).toBe(403);
+    expect((await viewer.delete(`${path}/${editor.id}`)).status).toBe(403);
+    expect((await editor.delete(`${path}/${owner.id}`)).status).toBe(403);
+    expect((await stranger.delete(`${path}/${stranger.id}`)).status).toBe(404);
+    expect((await owner.delete(`${path}/${viewer.id}`)).status).toBe(204);
+    expect((await owner.delete(`${path}/${viewer.id}`)).status).toBe(404);
+    expect((await owner.delete(`${path}/${stranger.id}`)).status).toBe(404);
+  });
+
+  test('loses the assignments, not the tasks, and each has its next version', async () => {
+    const { owner, editor, viewer, project, path } = await sharedProject();
+    const [his, other] = [
+      await owner.createTask(project.id, { assignee_id: editor.id }),
+      await owner.createTask(project.id, { assignee_id: viewer.id }),
+    ];
+    const elsewhere_ = await editor.createProject();
+    const own = await editor.createTask(elsewhere_.id, { assignee_id: editor.id });
+    const before = await versionOf(project.id);
+    await owner.delete(`${path}/${editor.id}`);
+    const { body } = await owner.get(`/tasks/${his.id}`);
+    expect(body).toEqual({ ...his, assignee_id: null, version: 2, updated_at: expect.any(String) });
+    expect(body.updated_at > his.updated_at).toBe(true);
+    expect((await owner.get(`/tasks/${other.id}`)).body).toEqual(other);
+    expect((await editor.get(`/tasks/${own.id}`)).body).toEqual(own);
+    expect(await versionOf(project.id)).toBe(before + 1);
+  });
+
+  test('a task that is assigned to somebody while he is removed is refused, or loses him and its version', async () => {
+    for (let round = 0; round < 10; round += 1) {
+      const { owner, editor, project, path } = await sharedProject();
+      const task = await owner.createTask(project.id);
+      const [assigned] = await Promise.all([
+        owner.patch(`/tasks/${task.id}`, { assignee_id: editor.id }),
+        owner.delete(`${path}/${editor.id}`),
+      ]);
+      const { body } = await owner.get(`/tasks/${task.id}`);
+      expect(body.assignee_id).toBeNull();
+      expect([assigned.status, body.version]).toEqual(
+        assigned.status === 200 ? [200, 3] : [422, 1],
+      );
+    }
+  });
+
+  test('waits for a task that is being assigned, and then takes it back', async () => {
+    const { owner, editor, project, path } = await sharedProject();
+    const task = await owner.createTask(project.id);
+    const commit = await elsewhere(api, async (sql) => {
+      await sql`select from projects where id = ${project.id} for key share`;
+      await sql`update tasks set assignee_id = ${editor.id}, version = 2 where id = ${task.id}`;
+    });
+    const removal = owner.delete(`${path}/${editor.id}`);
+    await somebodyWaits(api);
+    await commit();
+    expect((await removal).status).toBe(204);
+    const { body } = await owner.get(`/tasks/${task.id}`);
+    expect([body.assignee_id, body.version]).toEqual([null, 3]);
+  });
+});
+
+test('in an archived project nobody comes, goes or changes', async () => {
+  const { owner, editor, stranger, project, path } = await sharedProject();
+  await owner.patch(`/projects/${project.id}`, { archived: true });
+  const before = await rolesOf(project.id);
+  const attempts = [
+    owner.post(path, { username: stranger.username, role: 'viewer' }),
+    owner.patch(`${path}/${editor.id}`, { role: 'viewer' }),
+    owner.patch(`${path}/${editor.id}`, { role: 'owner' }),
+    owner.delete(`${path}/${editor.id}`),
+    editor.delete(`${path}/${editor.id}`),
+  ];
+  for (const { status, body } of await Promise.all(attempts))
+    expect([status, body.code]).toEqual([409, 'conflict']);
+  expect(await rolesOf(project.id)).toEqual(before);
+  expect((await editor.get(path)).status).toBe(200);
+});
+
+test('an account that goes leaves its work, and each task that named it has its next version', async () => {
+  const { owner, editor, project } = await sharedProject();
+  const made = await editor.createTask(project.id);
+  const assigned = await owner.createTask(project.id, { assignee_id: editor.id });
+  const other = await owner.createTask(project.id);
+  await editor.request('DELETE', '/users/me', { password: editor.password });
+  const read = async (id: string) => (await owner.get(`/tasks/${id}`)).body;
+  expect(await read(made.id)).toMatchObject({ created_by: null, version: 2 });
+  expect(await read(assigned.id)).toMatchObject({ assignee_id: null, version: 2 });
+  expect(await read(other.id)).toEqual(other);
+});
+
+test('two people share a project from two machines', async () => {
+  const [ada, bob] = [await api.person('ada'), await api.person('bob')];
+  const project = await ada.createProject();
+  await ada.post(`/projects/${project.id}/members`, { username: bob.username, role: 'editor' });
+  const task = await ada.createTask(project.id, { title: 'Tiles', assignee_id: bob.id });
+  const mine = (who: Persona) => who.get('/tasks?assignee_id=me&status=todo,in_progress');
+  expect((await mine(bob)).body.items).toEqual([task]);
+  await bob.patch(`/tasks/${task.id}`, { status: 'done' });
+  expect((await mine(bob)).body.items).toEqual([]);
+  expect((await ada.get(`/tasks/${task.id}`)).body.status).toBe('done');
+});
