@@ -205,3 +205,10 @@ export function invalid(errors: FieldError[]): Problem {
     errors.length === 1 ? '1 field needs attention' : `${errors.length} fields need attention`;
   return new Problem('validation_failed', { detail, errors });
 }
+
+/** An assignee who is no member of the project. */
+export const notAMember = (location: string): FieldError => ({
+  location,
+  code: 'not_a_member',
+  message: 'must be a member of the project',
+});

@@ -112,7 +112,10 @@ const recipes: Record<number, (operation: Operation) => Promise<{ status: number
   },
   412: async (operation) => {
     const { owner, ids } = await somebodyWithWork();
-    return send(owner, operation, ids, { headers: { 'if-match': '"9"' } });
+    const stale = [{ op: 'delete', task_id: ids.task_id, version: 9 }];
+    return operation.operationId === 'batchTasks'
+      ? send(owner, operation, ids, { body: { operations: stale } })
+      : send(owner, operation, ids, { headers: { 'if-match': '"9"' } });
   },
   413: (operation) => send(stranger, operation, nowhere, { raw: ' '.repeat(5000), headers: json }),
   415: (operation) =>

@@ -115,6 +115,8 @@ function connect(url: string, settings: PoolSettings): SQL {
     connection: {
       application_name: 'mantou',
       statement_timeout: settings.database_statement_timeout_seconds * 1000,
+      // To compile a plan takes longer than any statement here runs.
+      jit: 'off',
     },
   });
 }

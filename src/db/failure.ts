@@ -2,7 +2,7 @@
  * What a driver's error means, in one place. Both drivers are read: Bun.sql keeps the SQLSTATE in `errno` and the
  * constraint in `constraint`, postgres.js in `code` and `constraint_name`; Drizzle wraps either in `cause`.
  */
-import { invalid, Problem } from '../problem.ts';
+import { invalid, notAMember, Problem } from '../problem.ts';
 
 export interface Failure {
   /** Five characters (PostgreSQL, appendix A), where the server sent an error. */
@@ -61,14 +61,7 @@ const violations: Record<string, () => Problem> = {
   tasks_created_by_fkey: () => new Problem('invalid_token'),
   // The project was deleted while the task was being written.
   tasks_project_id_fkey: () => new Problem('not_found'),
-  tasks_assignee_id_fkey: () =>
-    invalid([
-      {
-        location: 'body.assignee_id',
-        code: 'not_a_member',
-        message: 'must be a member of the project',
-      },
-    ]),
+  tasks_assignee_id_fkey: () => invalid([notAMember('body.assignee_id')]),
 };
 
 /** What the client is to hear of a driver's error; undefined where it is a fault of ours. */

@@ -26,27 +26,29 @@ export async function listTasks(
   const list = listName(`tasks of ${project_id.toLowerCase()}`, query);
   const order = orderOf(query);
   const access = accessToProject(db, user, project_id);
-  const page = db.$with('page').as(
-    db
-      .select({ ...task_columns, key: sql`${order.by}`.as('key') })
-      .from(tasks)
-      .where(
-        and(
-          eq(tasks.project_id, project_id),
-          filtersOf(user, query, sql`${project_id}::uuid`),
-          await after(list, query, order),
-        ),
-      )
-      .orderBy(...inOrder(order))
-      .limit(query.limit + 1),
-  );
+  const filters = filtersOf(user, query, sql`${project_id}::uuid`);
+  const page = db
+    .select({ ...task_columns, key: sql`${order.by}`.as('key') })
+    .from(tasks)
+    .where(
+      and(
+        eq(tasks.project_id, project_id),
+        filters,
+        filters && is_planned_for_its_values,
+        await after(list, query, order),
+      ),
+    )
+    .orderBy(...inOrder(order))
+    .limit(query.limit + 1)
+    .as('page');
   const { key, ...fields } = page._.selectedFields;
   // One row with no task says that the project is there and empty; no row, that it is not there.
   const rows = await db
-    .with(access, page)
+    .with(access)
     .select({ access: access.project_id, task: fields })
     .from(access)
-    .leftJoin(page, sql`true`)
+    .innerJoin(filters ? once : sql`(select) as once`, sql`true`)
+    .leftJoinLateral(page, sql`true`)
     .orderBy(...inOrder({ ...order, by: key, id: page.id }));
   if (rows.length === 0) throw new Problem('not_found');
   return pageOf(
@@ -59,7 +61,8 @@ export async function listTasks(
 
 /**
  * The tasks of all projects that the user sees. Only projects whose first task is among the first of all can have a
- * part in the page, so one task of each is looked at before those are read.
+ * part in the page, so one task of each is looked at before those are read; but not where words are looked for, which
+ * costs the same for one task as for all that have them.
  * @throws {Problem} `invalid_cursor`; `validation_failed` for filters that contradict each other.
  */
 export async function listAllTasks(
@@ -71,23 +74,35 @@ export async function listAllTasks(
   const order = orderOf(query);
   const count = query.limit + 1;
   const beyond = await after(list, query, order);
+  const by_words = query.q !== undefined || query.label !== undefined;
   const firstOf = (project_id: SQLWrapper, count: number) =>
     db
       .select({ id: tasks.id, key: sql`${order.by}`.as('key') })
       .from(tasks)
-      .where(and(eq(tasks.project_id, project_id), filtersOf(user, query, project_id), beyond))
+      .where(
+        and(
+          // Words are a project's own. Its index would be read beside theirs, all of it; as text it cannot be.
+          by_words
+            ? sql`${tasks.project_id}::text = ${project_id}::text`
+            : eq(tasks.project_id, project_id),
+          filtersOf(user, query, project_id),
+          beyond,
+        ),
+      )
       .orderBy(...inOrder(order))
       .limit(count);
 
+  const memberships = db.select({ project_id: project_members.project_id }).from(project_members);
+  const is_mine = eq(project_members.user_id, user.id);
   const head = firstOf(project_members.project_id, 1).as('head');
   const nearest = db.$with('nearest').as(
-    db
-      .select({ project_id: project_members.project_id })
-      .from(project_members)
-      .crossJoinLateral(head)
-      .where(eq(project_members.user_id, user.id))
-      .orderBy(...inOrder({ ...order, by: head.key, id: head.id }))
-      .limit(count),
+    by_words
+      ? memberships.where(is_mine)
+      : memberships
+          .crossJoinLateral(head)
+          .where(is_mine)
+          .orderBy(...inOrder({ ...order, by: head.key, id: head.id }))
+          .limit(count),
   );
   const candidate = firstOf(nearest.project_id, count).as('candidate');
   const found = db.$with('found').as(
@@ -111,6 +126,14 @@ export async function listAllTasks(
 function listName(list: string, { limit: _, cursor: __, ...asked }: TaskListQuery): string {
   return JSON.stringify([list, ...Object.entries(asked).sort(([a], [b]) => (a < b ? -1 : 1))]);
 }
+
+/**
+ * A prepared statement may be planned once for all values, and then takes a common word for a rare one. Here such a
+ * plan looks a thousand times as dear as one for the values at hand, because only that one knows that this is one row.
+ */
+const once = sql`generate_series(1, ${1}::int) as once (n)`;
+/** To stand where the work is done. */
+const is_planned_for_its_values = sql`once.n = 1`;
 
 // --- Sort ------------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ import { type IdempotencyKey, insertOnce, type Made } from './idempotency.ts';
 export const writes: Permission = { roles: ['owner', 'editor'], while_archived: false };
 
 /** What a writable field is when a client leaves it out of a task that it creates or replaces. */
-const defaults = {
+export const defaults = {
   description: null,
   status: 'todo',
   priority: 0,
@@ -182,4 +182,5 @@ async function updateTask(
   return writeRow<Task>(db, access, changed, writes, expected);
 }
 
-const inUtc = (due_at: string | null) => (due_at === null ? null : (parseInstant(due_at) ?? null));
+export const inUtc = (due_at: string | null) =>
+  due_at === null ? null : (parseInstant(due_at) ?? null);

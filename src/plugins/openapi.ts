@@ -64,7 +64,7 @@ function correct(
 
   const parameters = [
     ...((drawn_parameters as Json[] | undefined) ?? []).map(parameter),
-    ...(codes.includes('precondition_failed') ? [conditions.ifMatch] : []),
+    ...(codes.includes('precondition_failed') && verb !== 'post' ? [conditions.ifMatch] : []),
     ...('304' in response ? [conditions.ifNoneMatch] : []),
     ...(codes.includes('idempotency_key_reused') ? [conditions.idempotencyKey] : []),
   ];

@@ -3,6 +3,7 @@
  * or library's text can pass, and it never throws. It has to be registered before every route.
  */
 
+import { type TSchema, Type } from '@sinclair/typebox';
 import type { ValueError } from '@sinclair/typebox/errors';
 import { ValueErrorType } from '@sinclair/typebox/errors';
 import { Value } from '@sinclair/typebox/value';
@@ -17,7 +18,7 @@ import {
   Problem,
   type ProblemCode,
 } from '../problem.ts';
-import { type Fault, findFault } from '../schemas/common.ts';
+import { type Fault, findFault, OneOf } from '../schemas/common.ts';
 import { findClientAddress } from './client-address.ts';
 import { noContent } from './conventions.ts';
 import { preflightHeaders } from './cors.ts';
@@ -149,8 +150,22 @@ function problemOfValidation(error: ValidationError, request: Request): Problem 
   return invalid([...errors.values()]);
 }
 
-function valueErrors({ validator, value }: ValidationError): Iterable<ValueError> {
-  return (validator as { Errors(value: unknown): Iterable<ValueError> }).Errors(value);
+function* valueErrors({ validator, value }: ValidationError): Iterable<ValueError> {
+  for (const error of (validator as { Errors(value: unknown): Iterable<ValueError> }).Errors(value))
+    if (error.type === ValueErrorType.Union && error.schema.discriminator)
+      yield* variantErrors(error);
+    else yield error;
+}
+
+/** Of a union whose variants are told apart by a field, the errors of the one that is meant. */
+function* variantErrors({ schema, value, path }: ValueError): Iterable<ValueError> {
+  const name: string = schema.discriminator.propertyName;
+  const variants: TSchema[] = schema.anyOf;
+  const given = (value as Record<string, unknown> | null)?.[name];
+  const meant = variants.find(({ properties }) => properties[name].const === given);
+  const words = OneOf(variants.map(({ properties }) => properties[name].const));
+  const asked = meant ?? Type.Object({ [name]: words });
+  for (const error of Value.Errors(asked, value)) yield { ...error, path: path + error.path };
 }
 
 function findCause({ type, schema, value }: ValueError): Fault {

@@ -54,9 +54,11 @@ function findRepeated(names: Iterable<string>, where: string): FieldError[] {
   }));
 }
 
-/** `body.title`. A name that is none of ours is shown only if it looks like one. */
+const PLACE = /^[A-Za-z_][A-Za-z0-9_-]{0,63}(\.(\d{1,6}|[A-Za-z_][A-Za-z0-9_-]{0,63})){0,4}$/;
+
+/** `body.title`, `body.operations.3.title`. A name that is none of ours is shown only if it looks like one. */
 export function locate(where: string, name: string): string {
-  return /^[A-Za-z_][A-Za-z0-9_-]{0,63}(\.\d{1,6})?$/.test(name) ? `${where}.${name}` : where;
+  return PLACE.test(name) ? `${where}.${name}` : where;
 }
 
 /** @returns the parsed body, or undefined where the request has none. */

@@ -1,4 +1,5 @@
 import { Elysia } from 'elysia';
+import { batchTasks } from '../handlers/task-batch.ts';
 import { listAllTasks, listTasks } from '../handlers/task-lists.ts';
 import { createTask, deleteTask, patchTask, readTask, replaceTask } from '../handlers/tasks.ts';
 import type { Platform } from '../platform.ts';
@@ -10,7 +11,16 @@ import { operation } from '../plugins/operation.ts';
 import { strictInput } from '../plugins/strict-input.ts';
 import { Nothing } from '../schemas/common.ts';
 import { ProjectPath } from '../schemas/projects.ts';
-import { Task, TaskListQuery, TaskPage, TaskPatch, TaskPath, TaskWrite } from '../schemas/tasks.ts';
+import {
+  BatchResults,
+  Task,
+  TaskBatch,
+  TaskListQuery,
+  TaskPage,
+  TaskPatch,
+  TaskPath,
+  TaskWrite,
+} from '../schemas/tasks.ts';
 
 export const tasks = ({ database: db, settings }: Platform, current: CurrentUserPlugin) =>
   new Elysia({ prefix: '/tasks', tags: ['Tasks'] })
@@ -60,6 +70,29 @@ export const tasks = ({ database: db, settings }: Platform, current: CurrentUser
         problems: ['invalid_cursor'],
       }),
     })
+    .post(
+      '/batch',
+      async ({ user, body, keyFor, firstOrReplayed }) => {
+        const key = await keyFor('batchTasks', body);
+        return firstOrReplayed(await batchTasks(db, user, body, key));
+      },
+      {
+        body: TaskBatch,
+        response: { 200: BatchResults },
+        detail: operation('batchTasks', 'Create, update and delete many tasks, all or none', {
+          description:
+            'For owners and editors of the projects. The first operation that cannot be done decides the problem, whose `errors` name it.',
+          problems: [
+            'forbidden',
+            'not_found',
+            'conflict',
+            'precondition_failed',
+            'idempotency_in_flight',
+            'idempotency_key_reused',
+          ],
+        }),
+      },
+    )
     .get(
       '/:task_id',
       async ({ user, params, taggedOrUnmodified }) =>

@@ -98,6 +98,61 @@ export const TaskPatch = StrictObject(
 );
 export type TaskPatch = Static<typeof TaskPatch>;
 
+// --- Batch -----------------------------------------------------------------------------------------------------
+
+const BATCH_OPERATIONS_MAX = 100;
+const version = Type.Optional(
+  Type.Integer({
+    minimum: 1,
+    description: 'Write only on this version.',
+    examples: [1],
+  }),
+);
+
+const operations = [
+  StrictObject('TaskBatchCreate', {
+    op: Type.Literal('create'),
+    project_id: Id('The project to make a task in.'),
+    title,
+    ...optional,
+  }),
+  StrictObject('TaskBatchUpdate', {
+    op: Type.Literal('update'),
+    task_id: Id('The task to change.'),
+    version,
+    title: Type.Optional(title),
+    ...optional,
+  }),
+  StrictObject('TaskBatchDelete', {
+    op: Type.Literal('delete'),
+    task_id: Id('The task to delete.'),
+    version,
+  }),
+] as const;
+
+const BatchOperation = Type.Union([...operations], { discriminator: { propertyName: 'op' } });
+export type BatchOperation = Static<typeof BatchOperation>;
+
+export const TaskBatch = StrictObject(
+  'TaskBatch',
+  {
+    operations: Type.Array(BatchOperation, { minItems: 1, maxItems: BATCH_OPERATIONS_MAX }),
+  },
+  'What is left out of an `update` stays, null clears. A task may be named once.',
+);
+export type TaskBatch = Static<typeof TaskBatch>;
+
+export const BatchResults = StrictObject('TaskBatchResults', {
+  results: Type.Array(
+    StrictObject('TaskBatchResult', {
+      op: OneOf(['create', 'update', 'delete'], { examples: ['create'] }),
+      task: Task,
+    }),
+    { description: 'In the order of the operations. A deleted task is as it was.' },
+  ),
+});
+export type BatchResults = Static<typeof BatchResults>;
+
 export const TaskPath = Parameters({ task_id: Id('The task.') });
 export const task_sorts = ['created_at', 'updated_at', 'due_at', 'priority', 'title'] as const;
 

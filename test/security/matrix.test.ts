@@ -53,7 +53,7 @@ async function place(): Promise<Ids> {
 }
 
 const reads = ({ method }: Operation) => method === 'GET';
-const isOfProject = ({ path }: Operation) => /\{(project|task)_id\}/.test(path);
+const isOfProject = ({ path }: Operation) => /\{(project|task)_id\}|batch/.test(path);
 const isOfTasks = ({ path }: Operation) => path.startsWith('/tasks');
 const isOfMembers = ({ path }: Operation) => path.includes('/members');
 /** What only a log-in may do: all about the account but to read and to take along what it owns. */

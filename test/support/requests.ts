@@ -3,7 +3,7 @@ import type { Client } from './api.ts';
 import type { Operation } from './document.ts';
 
 /** Bodies that pass validation. */
-const bodies: Record<string, () => unknown> = {
+const bodies: Record<string, (ids: Ids) => unknown> = {
   registerUser: () => ({
     username: `n${crypto.randomUUID().slice(0, 8)}`,
     email: `${crypto.randomUUID()}@example.org`,
@@ -15,6 +15,7 @@ const bodies: Record<string, () => unknown> = {
   createTask: () => ({ title: 'Tiles' }),
   replaceTask: () => ({ title: 'Tiles' }),
   patchTask: () => ({ title: 'Tiles' }),
+  batchTasks: ({ task_id }) => ({ operations: [{ op: 'update', task_id, title: 'Tiles' }] }),
   refreshSession: () => ({ refresh_token: 'x' }),
   patchProfile: () => ({}),
   changePassword: () => ({ current_password: 'x', new_password: 'an entirely new phrase' }),
@@ -56,7 +57,7 @@ export function send(
   { query = '', ...options }: SendOptions = {},
 ) {
   const path = operation.path.replaceAll(/\{(\w+)\}/g, (_, name) => ids[name as keyof Ids]);
-  const { body = bodies[operation.operationId]?.(), ...rest } = options;
+  const { body = bodies[operation.operationId]?.(ids), ...rest } = options;
   const sent = options.raw === undefined ? body : undefined;
   return client.request(operation.method, path + query, sent, rest);
 }

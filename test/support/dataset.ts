@@ -1,0 +1,79 @@
+/**
+ * Very many tasks, as real ones are: most of them done, few of them urgent, words and labels of which some are
+ * everywhere and most are rare, one project as large as many others together.
+ */
+import { SQL } from 'bun';
+import type { Persona } from './api.ts';
+
+/** Beside the large project, which holds a fifth of all tasks. */
+const TASKS_PER_PROJECT = 1000;
+/** The reader is in the large project and in so many others. */
+const SHARED_PROJECTS = 8;
+
+export interface Dataset {
+  /** Of a fifth of all tasks. */
+  large: string;
+  /** Of a thousand. */
+  small: string;
+}
+
+/** Puts `count` tasks into the database of the reader's API. Takes about two minutes for a million. */
+export async function fill(url: string, reader: Persona, count: number): Promise<Dataset> {
+  const sql = new SQL({ url, max: 1 });
+  try {
+    await sql`insert into users (id, username, email, password_hash)
+      select gen_random_uuid(), 'crowd-' || n, 'crowd-' || n || '@example.org', '' from generate_series(0, 49) n`;
+    await sql`create temp table place as
+      select uuidv7() as project_id, n, case when n = 0 then ${count / 5}::int else ${TASKS_PER_PROJECT}::int end as size
+      from generate_series(0, ${(count * 4) / 5 / TASKS_PER_PROJECT}::int) n`;
+    await sql`insert into projects (id, name, name_words, description_words)
+      select project_id, 'Project ' || n, array_to_tsvector(array['project', n::text]), '' from place`;
+    await sql`insert into project_members (project_id, user_id, role)
+      select project_id, users.id, 'owner' from place join users on username = 'crowd-' || n % 50`;
+    await sql`insert into project_members (project_id, user_id, role)
+      select project_id, ${reader.id}, 'editor' from place where n <= ${SHARED_PROJECTS}`;
+    const indexes = await sql`select indexname, indexdef from pg_indexes
+      where tablename = 'tasks' and indexname <> 'tasks_pkey'`;
+    for (const { indexname } of indexes) await sql.unsafe(`drop index ${indexname}`);
+    await sql.unsafe(TASKS);
+    for (const { indexdef } of indexes) await sql.unsafe(indexdef);
+    await sql.unsafe('vacuum (analyze)');
+    const rows = await sql`select project_id from place where n <= 1 order by n`;
+    return { large: rows[0].project_id, small: rows[1].project_id };
+  } finally {
+    await sql.close();
+  }
+}
+
+/** A word of a thousand and more: `word1` is in every sixth task or so, `word4000` in one of ten thousand. */
+const WORD = `'word' || (1 + floor(5000 * random() ^ 4))::int`;
+const LABEL = `'label' || (1 + floor(60 * random() ^ 3))::int`;
+
+const TASKS = `
+  insert into tasks (id, project_id, title, title_key, title_words, description, description_words, labels, label_words,
+    status, completed_at, priority, due_at, assignee_id, created_at, updated_at)
+  select uuidv7(created_at - now()), project_id,
+    array_to_string(title, ' '), array_to_string(title, ' '),
+    array_to_tsvector((select array_agg(distinct scope || word) from unnest(title) word)),
+    array_to_string(description, ' '),
+    array_to_tsvector((select array_agg(distinct scope || word) from unnest(description) word)),
+    labels, array_to_tsvector(array(select scope || '#' || label from unnest(labels) label)),
+    status, case when status = 'done' then created_at end, priority, due_at, assignee_id, created_at,
+    created_at + random() * (now() - created_at)
+  from (
+    select project_id, right(project_id::text, 6) as scope, created_at,
+      case when random() < 0.01 then 'cancelled' else
+        (array['done','done','done','done','done','done','done','done','todo','todo','in_progress','in_progress'])[1 + floor(12 * random())::int] end as status,
+      floor(5 * random() ^ 3)::int as priority,
+      case when random() < 0.4 then created_at + random() * interval '60 days' end as due_at,
+      case when random() < 0.2 then member end as assignee_id,
+      array(select ${WORD} from generate_series(1, 5) where n >= 0) as title,
+      array(select ${WORD} from generate_series(1, 10) where n >= 0) as description,
+      array(select distinct ${LABEL} from generate_series(1, floor(3 * random())::int) where n >= 0) as labels
+    from (
+      select project_id, place.n, (select user_id from project_members m where m.project_id = place.project_id
+          order by role limit 1) as member,
+        now() - (1 - task::float / size) * interval '700 days' as created_at
+      from place, generate_series(1, size) task
+    ) tasks
+  ) tasks`;
