@@ -3,12 +3,11 @@
  * everywhere and most are rare, one project as large as many others together.
  */
 import { SQL } from 'bun';
-import type { Persona } from './api.ts';
 
 /** Beside the large project, which holds a fifth of all tasks. */
 const TASKS_PER_PROJECT = 1000;
 /** The reader is in the large project and in so many others. */
-const SHARED_PROJECTS = 8;
+export const SHARED_PROJECTS = 8;
 
 export interface Dataset {
   /** Of a fifth of all tasks. */
@@ -17,8 +16,8 @@ export interface Dataset {
   small: string;
 }
 
-/** Puts `count` tasks into the database of the reader's API. Takes about two minutes for a million. */
-export async function fill(url: string, reader: Persona, count: number): Promise<Dataset> {
+/** Puts `count` tasks into a database that has only its reader. Takes about two minutes for a million. */
+export async function fill(url: string, reader: { id: string }, count: number): Promise<Dataset> {
   const sql = new SQL({ url, max: 1 });
   try {
     await sql`insert into users (id, username, email, password_hash)
@@ -77,3 +76,61 @@ const TASKS = `
       from place, generate_series(1, size) task
     ) tasks
   ) tasks`;
+
+/** Lists as people ask for them, by every sort and filter. */
+export const asked: Record<string, string> = {
+  'newest first': '',
+  'oldest first': 'sort=created_at',
+  'latest change first': 'sort=-updated_at',
+  'due first': 'sort=due_at',
+  'due last': 'sort=-due_at',
+  'most urgent first': 'sort=-priority',
+  'by title': 'sort=title',
+  open: 'status=todo,in_progress',
+  'open, due first': 'status=todo,in_progress&sort=due_at',
+  done: 'status=done',
+  'cancelled (1 %)': 'status=cancelled',
+  'cancelled (1 %), by title': 'status=cancelled&sort=title',
+  'a common label': 'label=label1',
+  'a rare label': 'label=label59',
+  'priority 3 and above': 'priority_min=3',
+  urgent: 'priority_min=4&sort=due_at',
+  'assigned to me': 'assignee_id=me',
+  'assigned to nobody': 'assignee_id=none',
+  overdue: `due_before=${new Date().toISOString()}&sort=due_at`,
+  'due from now on': `due_after=${new Date().toISOString()}&sort=due_at`,
+  'due within a week of now': `due_after=${days(-7)}&due_before=${days(7)}`,
+  'q: a common word': 'q=word1',
+  'q: a rare word': 'q=word4000',
+  'q: a word of one task in a hundred': 'q=word300',
+  'q: two words': 'q=word10 word2',
+  'q: one letter': 'q=w',
+  'q: nowhere': 'q=nothing',
+  'q: a common word, by title': 'q=word1&sort=title',
+  'q, label and status': 'q=word2&label=label2&status=todo',
+};
+
+function days(count: number): string {
+  return new Date(Date.now() + count * 86_400_000).toISOString();
+}
+
+interface Plan {
+  'Node Type': string;
+  'Actual Rows': number;
+  'Actual Loops': number;
+  'Rows Removed by Filter'?: number;
+  'Rows Removed by Index Recheck'?: number;
+  Plans?: Plan[];
+}
+
+/** How many rows the scans of a plan have read from tables and their indexes, those that were left out included. */
+export function countRowsRead(plan: Plan): number {
+  const scans = /Scan$|Scan Backward$/.test(plan['Node Type']);
+  const beneath = /^(Bitmap Index|CTE|Subquery|Function)/.test(plan['Node Type']);
+  const read =
+    (plan['Actual Rows'] ?? 0) +
+    (plan['Rows Removed by Filter'] ?? 0) +
+    (plan['Rows Removed by Index Recheck'] ?? 0);
+  const here = scans && !beneath ? read * plan['Actual Loops'] : 0;
+  return (plan.Plans ?? []).reduce((sum, inner) => sum + countRowsRead(inner), here);
+}

@@ -137,11 +137,14 @@ export async function refusalOf(environment: Environment, options?: Options): Pr
 }
 
 /** Waits until the condition holds. @returns what it gave. */
-export async function until<T>(what: string, condition: () => T | Promise<T>): Promise<T> {
+export async function until<T>(
+  what: string,
+  condition: () => T | Promise<T>,
+): Promise<Exclude<T, false | undefined>> {
   const deadline = Date.now() + DEADLINE_MS;
   for (;;) {
     const held = await condition();
-    if (held) return held;
+    if (held) return held as Exclude<T, false | undefined>;
     if (Date.now() > deadline) throw new Error(`waited in vain: ${what}`);
     await Bun.sleep(POLL_INTERVAL_MS);
   }

@@ -1,0 +1,135 @@
+/** A process that is killed while it writes: what was acknowledged is there once, and what is sent again is done once. */
+import { afterAll, beforeAll, expect, test } from 'bun:test';
+import { SQL } from 'bun';
+import { JWT_SECRET } from './support/api.ts';
+import { createDatabase, dropDatabase } from './support/cluster.ts';
+import { start, until, useProcesses } from './support/process.ts';
+
+useProcesses();
+
+const ROUNDS = 4;
+const WRITERS = 16;
+
+let DATABASE_URL: string;
+let sql: SQL;
+
+beforeAll(async () => {
+  DATABASE_URL = await createDatabase();
+  sql = new SQL({ url: DATABASE_URL, max: 2 });
+});
+
+afterAll(async () => {
+  await sql.close();
+  await dropDatabase(DATABASE_URL);
+});
+
+const account = { username: 'ada', password: 'correct horse battery staple' };
+
+/** A write that its writer repeats under its key until it is answered. */
+interface Write {
+  key: string;
+  path: string;
+  body: object;
+  /** The tasks that the answer names. */
+  named?: string[];
+}
+
+interface Answer {
+  id?: string;
+  code?: string;
+  results?: { task: { id: string } }[];
+}
+
+async function post(url: string, token: string, { key, path, body }: Omit<Write, 'named'>) {
+  const answer = await fetch(url + path, {
+    method: 'POST',
+    headers: {
+      'content-type': 'application/json',
+      authorization: `Bearer ${token}`,
+      'idempotency-key': key,
+    },
+    body: JSON.stringify(body),
+  });
+  return { status: answer.status, body: (await answer.json()) as Answer };
+}
+
+test('kill -9 at any moment costs no acknowledged write and doubles none', async () => {
+  const environment = { DATABASE_URL, JWT_SECRET, RATE_LIMIT: 'off' };
+  let api = start(environment);
+  let url = await api.url();
+  const json = { 'content-type': 'application/json' };
+  await fetch(`${url}/users/register`, {
+    method: 'POST',
+    headers: json,
+    body: JSON.stringify({ ...account, email: 'ada@example.org' }),
+  });
+  const login = await fetch(`${url}/users/login`, {
+    method: 'POST',
+    headers: json,
+    body: JSON.stringify(account),
+  });
+  const { access_token } = (await login.json()) as { access_token: string };
+  const project = await post(url, access_token, {
+    key: 'project',
+    path: '/projects',
+    body: { name: 'Kitchen' },
+  });
+
+  const writes: Write[] = [];
+  const newWrite = (n: number): Write => {
+    const key = crypto.randomUUID();
+    if (n % 2)
+      return { key, path: `/tasks/projects/${project.body.id}`, body: { title: `${key} 0` } };
+    const operations = [0, 1].map((index) => ({
+      op: 'create',
+      project_id: project.body.id,
+      title: `${key} ${index}`,
+    }));
+    return { key, path: '/tasks/batch', body: { operations } };
+  };
+
+  /** Writes until the process is gone; the last write of each writer is left without an answer. */
+  async function keepWriting(first: number) {
+    for (let n = first; ; n += 1) {
+      const write = newWrite(n);
+      writes.push(write);
+      const answer = await post(url, access_token, write).catch(() => undefined);
+      if (!answer) return;
+      expect([200, 201]).toContain(answer.status);
+      write.named = namedIn(answer.body);
+    }
+  }
+
+  for (let round = 0; round < ROUNDS; round += 1) {
+    const before = writes.filter(({ named }) => named).length;
+    const writers = Array.from({ length: WRITERS }, (_, n) => keepWriting(n));
+    // Each round is cut at another point of the writers' way.
+    await until(
+      'some writes',
+      () => writes.filter(({ named }) => named).length > before + 5 * round,
+    );
+    api.kill('SIGKILL');
+    await Promise.all(writers);
+    await api.ended;
+    api = start(environment);
+    url = await api.url();
+    for (const write of writes.filter(({ named }) => !named)) {
+      // What the killed process has sent may still be at work in the database.
+      const answer = await until('an answer', async () => {
+        const answer = await post(url, access_token, write);
+        return answer.body.code !== 'idempotency_in_flight' && answer;
+      });
+      expect([200, 201]).toContain(answer.status);
+      write.named = namedIn(answer.body);
+    }
+  }
+
+  const rows: { id: string; title: string }[] = await sql`select id, title from tasks`;
+  const named = writes.flatMap(({ named }) => named ?? []);
+  expect(rows.map(({ id }) => id).toSorted()).toEqual(named.toSorted());
+  expect(new Set(rows.map(({ title }) => title)).size).toBe(rows.length);
+  expect(writes.length).toBeGreaterThan(ROUNDS * WRITERS);
+}, 120_000);
+
+const namedIn = (body: Answer): string[] =>
+  body.results?.map(({ task }) => task.id) ?? (body.id ? [body.id] : []);

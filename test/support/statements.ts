@@ -1,0 +1,96 @@
+/** The lists as handlers, on a connection that remembers each statement and can explain it. */
+import { SQL } from 'bun';
+import { drizzle } from 'drizzle-orm/bun-sql';
+import type { CurrentUser } from '../../src/db/access.ts';
+import type { Database } from '../../src/db/database.ts';
+import { listAllTasks, listTasks } from '../../src/handlers/task-lists.ts';
+import type { TaskListQuery } from '../../src/schemas/tasks.ts';
+import { countRowsRead } from './dataset.ts';
+
+interface Statement {
+  text: string;
+  parameters: unknown[];
+}
+
+export interface Lists {
+  readonly sql: SQL;
+  /** Lists once. @param project_id undefined for all. @returns how many tasks were found. */
+  list(project_id: string | undefined, parameters: string): Promise<number>;
+  /** How many statements the latest list took, and the rows that the last of them reads once it is prepared. */
+  readonly latest: Statement[];
+  rowsRead(): Promise<number>;
+  /** How many tasks the latest list would find without a limit. */
+  countMatches(): Promise<number>;
+  close(): Promise<void>;
+}
+
+/** What a list fetches: its page, and the row that tells of the next. */
+export const PAGE_ROWS = 51;
+
+export function openLists(url: string, user_id: string): Lists {
+  const sql = new SQL({ url, max: 1, connection: { jit: 'off' } });
+  const latest: Statement[] = [];
+  const logger = {
+    logQuery: (text: string, parameters: unknown[]) => void latest.push({ text, parameters }),
+  };
+  const db = drizzle({ client: sql, logger }) as Database;
+  const user: CurrentUser = { id: user_id, username: 'reader', scopes: ['read'] };
+  let prepared = 0;
+
+  return {
+    sql,
+    latest,
+    async list(project_id, parameters) {
+      latest.length = 0;
+      const query = queryOf(parameters);
+      const page = project_id
+        ? await listTasks(db, user, project_id, query)
+        : await listAllTasks(db, user, query);
+      return page.items.length;
+    },
+    async rowsRead() {
+      const [{ text, parameters }] = latest as [Statement];
+      prepared += 1;
+      const values = parameters.map(literal).join(', ');
+      const name = `list_${prepared}`;
+      await sql.unsafe(`prepare ${name} as ${text}`);
+      // From the sixth time on, PostgreSQL may think that one plan will do for all values.
+      for (let times = 0; times < 6; times += 1) await sql.unsafe(`execute ${name}(${values})`);
+      const [explained] = await sql.unsafe(
+        `explain (analyze, timing off, format json) execute ${name}(${values})`,
+      );
+      await sql.unsafe(`deallocate ${name}`);
+      return countRowsRead(explained['QUERY PLAN'][0].Plan);
+    },
+    async countMatches() {
+      const [{ text, parameters }] = latest as [Statement];
+      const values = parameters.map((value) => (value === PAGE_ROWS ? 2 ** 31 : value));
+      const [{ count }] = await sql.unsafe(
+        `select count(title)::int from (${text.replace('select "access"."project_id", ', 'select ')}) as found`,
+        values as string[],
+      );
+      return count;
+    },
+    close: () => sql.close(),
+  };
+}
+
+/** As the schema makes it of the URL. */
+function queryOf(parameters: string): TaskListQuery {
+  const given = new URLSearchParams(parameters);
+  const listed = (name: string) => given.get(name)?.split(',');
+  return {
+    limit: 50,
+    sort: '-created_at',
+    ...Object.fromEntries(given),
+    ...(given.has('priority_min') && { priority_min: Number(given.get('priority_min')) }),
+    ...(given.has('status') && { status: listed('status') }),
+    ...(given.has('label') && { label: listed('label') }),
+  } as TaskListQuery;
+}
+
+function literal(value: unknown): string {
+  if (typeof value === 'number') return String(value);
+  if (Array.isArray(value)) return `array[${value.map(literal).join(', ')}]`;
+  return `'${String(value).replaceAll("'", "''")}'`;
+}
