@@ -1,6 +1,6 @@
 /** The whole API on one screen. */
 import { Elysia } from 'elysia';
-import type { Platform } from './platform.ts';
+import type { Metrics, Platform } from './platform.ts';
 import { accessTokens } from './plugins/access-tokens.ts';
 import { conventions } from './plugins/conventions.ts';
 import { cors } from './plugins/cors.ts';
@@ -8,10 +8,12 @@ import { credentials, currentUser } from './plugins/current-user.ts';
 import { docs } from './plugins/docs.ts';
 import { requestLimits } from './plugins/limits.ts';
 import { methodsByPath } from './plugins/methods.ts';
+import { observe } from './plugins/observe.ts';
 import { problems } from './plugins/problems.ts';
 import { apiTokens } from './routes/api-tokens.ts';
 import { health } from './routes/health.ts';
 import { members } from './routes/members.ts';
+import { metrics } from './routes/metrics.ts';
 import { problemCatalogue } from './routes/problems.ts';
 import { projects } from './routes/projects.ts';
 import { sessions } from './routes/sessions.ts';
@@ -30,7 +32,7 @@ export function createApi(platform: Platform) {
   const tokens = accessTokens(platform);
   const known = credentials(platform);
   const current = currentUser(tokens, known);
-  return new Elysia(config)
+  const api = new Elysia(config)
     .use(health(platform))
     .use(problemCatalogue(platform))
     .use(users(platform, current))
@@ -39,12 +41,16 @@ export function createApi(platform: Platform) {
     .use(projects(platform, current))
     .use(members(platform, current))
     .use(tasks(platform, current));
+  // On a port of its own, whoever can reach the API cannot read them.
+  const here = platform.settings.metrics_port === undefined;
+  return platform.metrics && here ? api.use(metrics(platform, platform.metrics)) : api;
 }
 
 /** Builds the app from what the runtime supplies. Nothing listens yet: hand `fetch` of the app to a server. */
 export function createApp(platform: Platform) {
   const api = createApi(platform);
   const app = new Elysia(config)
+    .use(observe(platform))
     .use(cors(platform.settings))
     .use(conventions)
     .use(problems(platform, (path) => allowedMethods(path)))
@@ -52,6 +58,17 @@ export function createApp(platform: Platform) {
     .guard({ query: Parameters({}) })
     .use(api);
   if (platform.settings.docs) app.use(docs(platform, api));
+  const allowedMethods = methodsByPath(app.routes);
+  return app;
+}
+
+/** What `METRICS_PORT` serves. */
+export function createMetricsApp(platform: Platform, counted: Metrics) {
+  const app = new Elysia(config)
+    .use(conventions)
+    .use(problems(platform, (path) => allowedMethods(path)))
+    .guard({ query: Parameters({}) })
+    .use(metrics(platform, counted));
   const allowedMethods = methodsByPath(app.routes);
   return app;
 }

@@ -10,12 +10,15 @@ export interface BoundedConcurrency {
 /**
  * Runs at most `in_flight_max` at once and lets `waiting_max` more wait in order, for `wait_max_ms` at the most; refuses
  * what goes beyond.
+ * @param name of the limit, for those who count refusals.
  */
 export function boundedConcurrency(
+  name: string,
   in_flight_max: number,
   waiting_max: number,
   wait_max_ms = Number.POSITIVE_INFINITY,
 ): BoundedConcurrency {
+  const overloaded = () => new Problem('overloaded', { limit: name });
   const queue: (() => void)[] = [];
   let in_flight = 0;
 
@@ -32,7 +35,7 @@ export function boundedConcurrency(
     }
     function giveUp() {
       queue.splice(queue.indexOf(turn), 1);
-      reject(new Problem('overloaded'));
+      reject(overloaded());
     }
   }
 
@@ -40,7 +43,7 @@ export function boundedConcurrency(
     async run(work) {
       if (in_flight < in_flight_max) in_flight += 1;
       else if (queue.length < waiting_max) await slotInQueue();
-      else throw new Problem('overloaded');
+      else throw overloaded();
       try {
         return await work();
       } finally {

@@ -23,6 +23,22 @@ export interface Passwords {
  */
 export type HashCondition = 'current' | 'outdated' | 'unreadable';
 
+/** What happens, counted for whoever watches over the service. */
+export interface Metrics {
+  /** @param route its pattern, never the path: that would be one series for each id. */
+  countRequest(method: string, route: string, status: number, seconds: number): void;
+  countLimit(name: string): void;
+  /** All that was counted, in Prometheus' text format. */
+  print(): Promise<string>;
+}
+
+export interface Shutdown {
+  /** Aborts when the process begins to stop. Streams without an end of their own end then. */
+  readonly signal: AbortSignal;
+  /** Whether the process stops, for whoever asks if it is ready: a stop waits a moment until he has heard. */
+  tell(): boolean;
+}
+
 export interface Platform {
   readonly settings: Settings;
   /** Signs access tokens (HS256): 32 bytes or more. */
@@ -36,4 +52,8 @@ export interface Platform {
   readonly address_of: (request: Request) => string | undefined;
   /** A file of Swagger UI's distribution, by its bare name; undefined where there is none. */
   readonly swagger_ui_file: (name: string) => Promise<Blob | undefined>;
+  /** Where nothing is counted, there is no `/metrics`. */
+  readonly metrics?: Metrics;
+  /** Where there is none, the runtime ends requests by itself. */
+  readonly shutdown?: Shutdown;
 }

@@ -180,6 +180,8 @@ export interface Particulars {
   errors?: FieldError[];
   /** Answer headers that belong to the problem, such as `Allow`. */
   headers?: Record<string, string>;
+  /** The name of the limit that was reached, for those who count. */
+  limit?: string;
   /** For the audit log alone: what happened, and to whom. */
   audit?: { event: string; user_id?: string; session_id?: string; limit?: string };
 }

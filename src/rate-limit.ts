@@ -28,6 +28,7 @@ export function rateLimited(
   audit?: Particulars['audit'],
 ): Problem {
   return new Problem('rate_limited', {
+    limit: limit.name,
     audit,
     detail: `Try again in ${retry_after_seconds} s`,
     headers: {

@@ -1,5 +1,5 @@
 /** Puts the parts together on Bun: database, app, socket; and takes them apart again in order. */
-import { createApp } from './app.ts';
+import { createApp, createMetricsApp } from './app.ts';
 import { CannotStart } from './cannot-start.ts';
 import { keepSecret } from './data-folder.ts';
 import { openPool, type Pool } from './db/client.ts';
@@ -7,10 +7,13 @@ import { joinDatabase } from './db/embedded.ts';
 import { migrate } from './db/migrate.ts';
 import { createLog, type Log } from './log.ts';
 import { bunPasswords } from './passwords/bun.ts';
+import type { Platform } from './platform.ts';
 import type { Settings } from './settings.ts';
+import { createShutdown } from './shutdown.ts';
+import { writeLine } from './standard-error.ts';
 
-/** Requests in flight get this long to finish once a stop is asked for. */
-const DRAIN_TIMEOUT_MS = 5000;
+/** Requests in flight get this long to finish once a stop is asked for and the readiness has told so. */
+const DRAIN_TIMEOUT_MS = 4000;
 /** What a request may take beyond its slowest statement before Bun cuts the connection without an answer. */
 const IDLE_MARGIN_SECONDS = 20;
 const IDLE_TIMEOUT_SECONDS_MAX = 255;
@@ -18,7 +21,12 @@ const IDLE_TIMEOUT_SECONDS_MAX = 255;
 export interface RunningServer {
   /** Without a slash at the end. */
   readonly url: string;
-  /** Finishes what is in flight, then closes the sockets, the database, and the embedded server. */
+  /** Where `/metrics` is served, if on a port of its own. */
+  readonly metrics_url: string | undefined;
+  /**
+   * Fails the readiness, refuses new connections, finishes what is in flight, then closes the sockets, the database,
+   * and the embedded server.
+   */
   stop(): Promise<void>;
 }
 
@@ -36,30 +44,47 @@ export async function serve(
   settings: Settings,
   surroundings: Surroundings = {},
 ): Promise<RunningServer> {
+  // It takes a while to load, which the database needs as well.
+  const loading = import('./metrics.ts');
   const jwt_secret = settings.jwt_secret ?? (await developmentSecret(settings));
   const joined = await joinDatabase(settings);
   let pool: Pool | undefined;
+  let metrics_server: Bun.Server<undefined> | undefined;
   const close = async () => {
+    await metrics_server?.stop(true);
     await pool?.close();
     await joined.leave();
   };
   try {
     await migrate(joined.url);
     pool = openPool(joined.url, settings);
-    const app = createApp({
+    const passwords = bunPasswords();
+    const { createMetrics } = await loading;
+    const metrics = createMetrics({ database: pool, passwords });
+    const shutdown = createShutdown();
+    const platform: Platform = {
       settings,
       jwt_secret,
       database: pool.database,
-      passwords: bunPasswords(),
-      log: surroundings.log ?? createLog(settings, (line) => console.error(line)),
+      passwords,
+      log: surroundings.log ?? openLog(settings),
       now: surroundings.now ?? (() => new Date()),
       address_of: (request) => server.requestIP(request)?.address,
       swagger_ui_file: swaggerUiFile,
-    });
-    const server = listen(settings, app.fetch);
+      metrics,
+      shutdown,
+    };
+    const { metrics_port } = settings;
+    if (metrics_port !== undefined) {
+      const { fetch } = createMetricsApp(platform, metrics);
+      metrics_server = listen(settings, 'METRICS_PORT', metrics_port, fetch);
+    }
+    const server = listen(settings, 'PORT', settings.port, createApp(platform).fetch);
     return {
-      url: `http://${settings.host.includes(':') ? `[${settings.host}]` : settings.host}:${server.port}`,
+      url: urlOf(settings, server),
+      metrics_url: metrics_server && urlOf(settings, metrics_server),
       async stop() {
+        await shutdown.begin();
         await Promise.race([server.stop(), Bun.sleep(DRAIN_TIMEOUT_MS)]);
         await server.stop(true);
         await close();
@@ -71,6 +96,15 @@ export async function serve(
   }
 }
 
+/** Writes to standard error, in the form that fits who reads there. */
+export function openLog({ log_level, log_format }: Settings): Log {
+  const format = log_format ?? (process.stderr.isTTY ? 'pretty' : 'json');
+  return createLog(log_level, format, writeLine);
+}
+
+const urlOf = ({ host }: Settings, { port }: Bun.Server<undefined>) =>
+  `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+
 async function developmentSecret(settings: Settings): Promise<string> {
   if (settings.production)
     throw new CannotStart(
@@ -80,7 +114,9 @@ async function developmentSecret(settings: Settings): Promise<string> {
 }
 
 function listen(
-  { host, port, database_statement_timeout_seconds }: Settings,
+  { host, database_statement_timeout_seconds }: Settings,
+  setting: 'PORT' | 'METRICS_PORT',
+  port: number,
   fetch: (request: Request) => Response | Promise<Response>,
 ) {
   try {
@@ -103,8 +139,8 @@ function listen(
     const { code } = error as NodeJS.ErrnoException;
     throw new CannotStart(
       code === 'EADDRINUSE'
-        ? `port ${port} on ${host} is in use: stop what listens there, or set PORT`
-        : `cannot listen on ${host}:${port} (${code}): correct HOST and PORT`,
+        ? `port ${port} on ${host} is in use: stop what listens there, or set ${setting}`
+        : `cannot listen on ${host}:${port} (${code}): correct HOST and ${setting}`,
     );
   }
 }

@@ -5,6 +5,8 @@ export interface Settings {
   readonly production: boolean;
   readonly host: string;
   readonly port: number;
+  /** Unset: metrics are served at `port`. */
+  readonly metrics_port: number | undefined;
   /** Unset: the embedded PostgreSQL under `data_dir`. */
   readonly database_url: string | undefined;
   readonly data_dir: string;
@@ -28,7 +30,8 @@ export interface Settings {
   readonly body_limit_bytes: number;
   readonly docs: boolean;
   readonly log_level: LogLevel;
-  readonly log_format: 'json' | 'pretty';
+  /** Unset: pretty on a terminal, JSON elsewhere. */
+  readonly log_format: 'json' | 'pretty' | undefined;
 }
 
 export const log_levels = ['debug', 'info', 'warn', 'error', 'silent'] as const;
@@ -71,14 +74,18 @@ export function readSettings(environment: Record<string, string | undefined>): S
     return parsed;
   }
 
-  const integer = (name: string, fallback: number, min: number, max: number) =>
-    read(name, fallback, `a whole number from ${min} to ${max}`, (text) => {
+  const integer = <T>(name: string, fallback: T, min: number, max: number) =>
+    read<number | T>(name, fallback, `a whole number from ${min} to ${max}`, (text) => {
       const number = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
       return number >= min && number <= max ? number : undefined;
     });
 
-  const oneOf = <const T extends string>(name: string, fallback: T, values: readonly T[]) =>
-    read(name, fallback, `one of ${values.join(', ')}`, (text) =>
+  const oneOf = <const T extends string, Fallback extends T | undefined>(
+    name: string,
+    fallback: Fallback,
+    values: readonly T[],
+  ) =>
+    read<T | Fallback>(name, fallback, `one of ${values.join(', ')}`, (text) =>
       values.find((one) => one === text),
     );
 
@@ -122,6 +129,7 @@ export function readSettings(environment: Record<string, string | undefined>): S
       (text) => /^[\w.:%-]+$/.exec(text.replace(/^\[(.*)\]$/, '$1'))?.[0],
     ),
     port: integer('PORT', 3000, 0, 65_535),
+    metrics_port: integer('METRICS_PORT', undefined, 0, 65_535),
     database_url: read(
       'DATABASE_URL',
       undefined,
@@ -167,7 +175,7 @@ export function readSettings(environment: Record<string, string | undefined>): S
     ),
     docs: oneOf('DOCS', 'on', ['on', 'off']) === 'on',
     log_level: oneOf('LOG_LEVEL', 'info', log_levels),
-    log_format: oneOf('LOG_FORMAT', 'json', ['json', 'pretty']),
+    log_format: oneOf('LOG_FORMAT', undefined, ['json', 'pretty']),
   });
 }
 

@@ -8,6 +8,7 @@ const defaults: Settings = {
   production: false,
   host: '127.0.0.1',
   port: 3000,
+  metrics_port: undefined,
   database_url: undefined,
   data_dir: './.data',
   database_pool_size: 10,
@@ -26,7 +27,7 @@ const defaults: Settings = {
   body_limit_bytes: 1_048_576,
   docs: true,
   log_level: 'info',
-  log_format: 'json',
+  log_format: undefined,
 };
 
 /** Every variable that is asked for. */
@@ -36,6 +37,7 @@ const names = namesRead();
 const bad: Record<string, string[]> = {
   HOST: ['a b', 'http://localhost', 'localhost/', '[::1', '::1]', '[]'],
   PORT: ['http', '-1', '65536', '80.5', '0x50', '1e3', ' 80', '+80', '1234567890'],
+  METRICS_PORT: ['metrics', '65536'],
   DATABASE_URL: [
     'localhost',
     'mysql://ada:hunter2@localhost/mantou',
@@ -81,6 +83,8 @@ const good: [name: string, value: string, expected: Partial<Settings>][] = [
   ['HOST', 'fe80::1%eth0', { host: 'fe80::1%eth0' }],
   ['PORT', '0', { port: 0 }],
   ['PORT', '65535', { port: 65_535 }],
+  ['METRICS_PORT', '0', { metrics_port: 0 }],
+  ['METRICS_PORT', '9464', { metrics_port: 9464 }],
   ['DATABASE_URL', 'postgres://db', { database_url: 'postgres://db' }],
   [
     'DATABASE_URL',
@@ -107,6 +111,7 @@ const good: [name: string, value: string, expected: Partial<Settings>][] = [
   ['BODY_LIMIT', '1024MiB', { body_limit_bytes: 1_073_741_824 }],
   ['DOCS', 'off', { docs: false }],
   ['LOG_LEVEL', 'silent', { log_level: 'silent' }],
+  ['LOG_FORMAT', 'json', { log_format: 'json' }],
   ['LOG_FORMAT', 'pretty', { log_format: 'pretty' }],
 ];
 
@@ -171,6 +176,8 @@ describe('the committed .env', () => {
       'DATABASE_URL',
       'JWT_SECRET',
       'JWT_SECRET_PREVIOUS',
+      'LOG_FORMAT',
+      'METRICS_PORT',
     ]);
   });
 });

@@ -15,6 +15,7 @@ const api = createApi({
   now: () => new Date(),
   address_of: () => undefined,
   swagger_ui_file: async () => undefined,
+  metrics: { countRequest() {}, countLimit() {}, print: async () => '' },
 });
 const file = new URL('../../openapi.json', import.meta.url);
 await Bun.write(file, `${JSON.stringify(await buildDocument(api), null, 2)}\n`);

@@ -12,7 +12,8 @@ import { findFailure } from './failure.ts';
 
 const CONNECT_TIMEOUT_SECONDS = 5;
 const IDLE_TIMEOUT_SECONDS = 60;
-const CLOSE_TIMEOUT_SECONDS = 5;
+/** Whoever closes has waited for the requests, and with them for their queries. */
+const CLOSE_TIMEOUT_SECONDS = 1;
 /** What the network may add to a statement that the server itself cancels at its timeout. */
 const DEADLINE_MARGIN_SECONDS = 2;
 /** Statements that wait for each connection; more would wait for longer than anybody wants to. */
@@ -23,7 +24,10 @@ const READ_ATTEMPTS_MAX = 3;
 
 export interface Pool {
   readonly database: Database;
-  /** Ends idle connections at once and waits up to 5 s for queries in flight. */
+  /** Statements and transactions that have a connection, and those that wait for one. */
+  readonly in_flight: number;
+  readonly waiting: number;
+  /** Ends idle connections at once and waits a moment for queries in flight. */
   close(): Promise<void>;
 }
 
@@ -39,7 +43,12 @@ export function openPool(url: string, settings: PoolSettings): Pool {
   const size = settings.database_pool_size;
   const deadline_ms =
     (settings.database_statement_timeout_seconds + DEADLINE_MARGIN_SECONDS) * 1000;
-  const slots = boundedConcurrency(size, size * WAITING_PER_CONNECTION_MAX, WAIT_TIMEOUT_MS);
+  const slots = boundedConcurrency(
+    'database',
+    size,
+    size * WAITING_PER_CONNECTION_MAX,
+    WAIT_TIMEOUT_MS,
+  );
   let client = connect(url, settings);
 
   /** Runs one piece of work in a slot, with a deadline. */
@@ -101,6 +110,12 @@ export function openPool(url: string, settings: PoolSettings): Pool {
   };
   return {
     database: drizzle({ client: guarded as unknown as SQL }),
+    get in_flight() {
+      return slots.in_flight;
+    },
+    get waiting() {
+      return slots.waiting;
+    },
     close: () => client.close({ timeout: CLOSE_TIMEOUT_SECONDS }),
   };
 }

@@ -6,8 +6,13 @@ import { Problem } from '../problem.ts';
 /** Where Drizzle keeps its books, by the time each migration was generated. */
 const latest_migration = Math.max(...entries.map(({ when }) => when));
 
-/** @throws {Problem} `database_unavailable` when the database cannot be reached or lacks a migration. */
-export async function checkReadiness(db: Database): Promise<{ status: 'ok' }> {
+/**
+ * @param stopping whether this process is about to end.
+ * @throws {Problem} `database_unavailable` when the database cannot be reached or lacks a migration; `overloaded` when
+ * the process stops, so that the next requests go to another.
+ */
+export async function checkReadiness(db: Database, stopping = false): Promise<{ status: 'ok' }> {
+  if (stopping) throw new Problem('overloaded', { detail: 'This process is stopping' });
   const rows = await db
     .select({ applied: sql<string | null>`max(created_at)` })
     .from(sql`drizzle.__drizzle_migrations`);

@@ -16,6 +16,7 @@ const HASHES_WAITING_PER_CORE_MAX = 32;
 
 export function bunPasswords(): Passwords {
   const bound = boundedConcurrency(
+    'passwords',
     HASHES_IN_FLIGHT_MAX,
     HASHES_IN_FLIGHT_MAX * HASHES_WAITING_PER_CORE_MAX,
   );

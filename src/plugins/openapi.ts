@@ -78,7 +78,7 @@ function correct(
           ...(codes.includes('idempotency_key_reused') ? ['Idempotency-Replayed'] : []),
           ...(isUnlimited(path) ? [] : limitHeaders),
         ]),
-        ...(!empty && { content: content(schema, [JSON_TYPE]) }),
+        ...(!empty && { content: content(schema, [notes.answers_as ?? JSON_TYPE]) }),
       },
     ];
   });
@@ -117,7 +117,7 @@ const introduction = {
     { name: 'Projects', description: 'What tasks belong to' },
     { name: 'Members', description: 'Who is in a project' },
     { name: 'Tasks', description: 'What is to be done' },
-    { name: 'Service', description: 'Health, and what the problems mean' },
+    { name: 'Service', description: 'Health, metrics, and what the problems mean' },
   ],
 };
 

@@ -9,6 +9,8 @@ export interface OperationNotes {
   problems?: ProblemCode[];
   /** Media types of the body other than JSON. */
   also_accepts?: string[];
+  /** The media type of its answers, where that is not JSON. */
+  answers_as?: string;
 }
 
 /** A unique id, a line for the list of operations, and notes. */

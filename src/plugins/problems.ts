@@ -9,6 +9,7 @@ import { ValueErrorType } from '@sinclair/typebox/errors';
 import { Value } from '@sinclair/typebox/value';
 import { Elysia, ValidationError } from 'elysia';
 import { findFailure, problemOfFailure } from '../db/failure.ts';
+import { describeError } from '../describe-error.ts';
 import type { Platform } from '../platform.ts';
 import {
   catalogue,
@@ -22,6 +23,7 @@ import { type Fault, findFault, OneOf } from '../schemas/common.ts';
 import { findClientAddress } from './client-address.ts';
 import { noContent } from './conventions.ts';
 import { preflightHeaders } from './cors.ts';
+import type { Observed } from './observe.ts';
 import { FORM_TYPE, locate, mediaType } from './strict-input.ts';
 
 const RETRY_AFTER_SECONDS = 1;
@@ -36,40 +38,45 @@ const audited: ReadonlySet<ProblemCode> = new Set([
 
 /** @param allowedMethods the methods that a path knows, for 405; empty for an unknown path. */
 export const problems = (platform: Platform, allowedMethods: (path: string) => string[]) =>
-  new Elysia({ name: 'problems' }).onError(
-    { as: 'global' },
-    ({ code, error, request, set, path }) => {
-      const { log } = platform;
-      const allowed = allowedMethods(path);
-      if (code === 'NOT_FOUND' && request.method === 'OPTIONS' && allowed.length > 0)
-        return answerOptions(set, allowed);
-      const problem = findProblem(error, request, allowed);
-      const request_id = String(set.headers['x-request-id']);
-      if (problem.code === 'internal')
-        log('error', 'internal_error', { request_id, method: request.method, ...describe(error) });
-      const { audit } = problem.particulars;
-      if (audit || audited.has(problem.code)) {
-        const { event = problem.code, ...whom } = audit ?? {};
-        log('warn', event, { request_id, address: findClientAddress(platform, request), ...whom });
-      }
-      const { status, title } = catalogue[problem.code];
-      set.status = status;
-      Object.assign(set.headers, headersOf(problem), {
-        'content-type': 'application/problem+json',
-        'cache-control': 'no-store',
-      });
-      return {
-        type: `/problems/${problem.code}`,
-        title,
-        status,
-        code: problem.code,
-        detail: problem.message,
+  new Elysia({ name: 'problems' }).onError({ as: 'global' }, (context) => {
+    const { code, error, request, set, path } = context;
+    const { log, metrics } = platform;
+    const allowed = allowedMethods(path);
+    if (code === 'NOT_FOUND' && request.method === 'OPTIONS' && allowed.length > 0)
+      return answerOptions(set, allowed);
+    const problem = findProblem(error, request, allowed);
+    // For the line of this request.
+    (context as Observed).problem = problem.code;
+    const request_id = String(set.headers['x-request-id']);
+    if (problem.code === 'internal')
+      log('error', 'internal_error', {
         request_id,
-        ...(problem.particulars.errors && { errors: problem.particulars.errors }),
-        ...(isTokenRequest(request, path) && oauthError(problem)),
-      };
-    },
-  );
+        method: request.method,
+        ...describeError(error),
+      });
+    const { audit, limit } = problem.particulars;
+    if (limit !== undefined) metrics?.countLimit(limit);
+    if (audit || audited.has(problem.code)) {
+      const { event = problem.code, ...whom } = audit ?? {};
+      log('warn', event, { request_id, address: findClientAddress(platform, request), ...whom });
+    }
+    const { status, title } = catalogue[problem.code];
+    set.status = status;
+    Object.assign(set.headers, headersOf(problem), {
+      'content-type': 'application/problem+json',
+      'cache-control': 'no-store',
+    });
+    return {
+      type: `/problems/${problem.code}`,
+      title,
+      status,
+      code: problem.code,
+      detail: problem.message,
+      request_id,
+      ...(problem.particulars.errors && { errors: problem.particulars.errors }),
+      ...(isTokenRequest(request, path) && oauthError(problem)),
+    };
+  });
 
 function findProblem(error: unknown, request: Request, allowed: string[]): Problem {
   const thrown = findThrown(error);
@@ -110,25 +117,6 @@ function headersOf({ code, particulars }: Problem): Record<string, string> {
     ...particulars.headers,
   };
 }
-
-/** What the operator needs of an unexpected error. A driver's message may hold parameters, so it is left out. */
-function describe(error: unknown) {
-  if (!(error instanceof Error)) return { error: typeof error };
-  const failure = findFailure(error);
-  if (failure)
-    return { sqlstate: failure.sqlstate, constraint: failure.constraint, stack: frames(error) };
-  if (error instanceof ValidationError)
-    return { error: 'response does not match its schema', stack: frames(error) };
-  return {
-    error: error.name,
-    message: error.name.startsWith('Drizzle') ? undefined : error.message,
-    stack: frames(error),
-  };
-}
-
-/** The stack without its first line, which repeats the message. */
-const frames = (error: Error) =>
-  error.stack?.split('\n').filter((line) => line.trimStart().startsWith('at '));
 
 // --- Validation ------------------------------------------------------------------------------------------------
 

@@ -110,9 +110,9 @@ test('no line holds a password, a token or a hash', async () => {
 });
 
 describe('CR and LF in input forge no line', () => {
-  test.each(['json', 'pretty'] as const)('as %s', (log_format) => {
+  test.each(['json', 'pretty'] as const)('as %s', (format) => {
     const written: string[] = [];
-    const log = createLog({ log_level: 'info', log_format }, (line) => written.push(line));
+    const log = createLog('info', format, (line) => written.push(line));
     log('info', 'logged_in', {
       user_agent: 'x\r\n{"event":"account_deleted"}\u2028\u0085\u001b[2J',
     });

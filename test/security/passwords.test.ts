@@ -287,7 +287,7 @@ describe('hashes at once', () => {
 
   test('are bounded: the rest waits in order, and what goes beyond the line is refused at once', async () => {
     const { started, ends, work } = held();
-    const bound = boundedConcurrency(2, 2);
+    const bound = boundedConcurrency('test', 2, 2);
     const runs = ['a', 'b', 'c', 'd'].map((name) => bound.run(work(name)));
     expect([bound.in_flight, bound.waiting, started]).toEqual([2, 2, ['a', 'b']]);
     expect(await failure(bound.run(work('e')))).toMatchObject({ code: 'overloaded' });
@@ -306,7 +306,7 @@ describe('hashes at once', () => {
 
   test('that fail free their place, whether others wait or not', async () => {
     const { started, ends, work } = held();
-    const bound = boundedConcurrency(1, 1);
+    const bound = boundedConcurrency('test', 1, 1);
     const [first, second] = [bound.run(work('a')), bound.run(work('b'))];
     ends.get('a')?.reject(new Error('no memory'));
     expect(await failure(first)).toEqual(new Error('no memory'));
@@ -322,7 +322,7 @@ describe('hashes at once', () => {
   });
 
   test('beyond the bound are answered 503 with Retry-After, and those in flight are not disturbed', async () => {
-    const bound = boundedConcurrency(1, 0);
+    const bound = boundedConcurrency('test', 1, 0);
     const begun = Promise.withResolvers<void>();
     const end = Promise.withResolvers<boolean>();
     const holding = stub({

@@ -115,7 +115,9 @@ export class Api {
   clock_offset_ms = 0;
   /** Real time, unless it stands still. */
   stopped_at_ms: number | undefined;
+  /** What has happened, but for the line of each request. */
   readonly log: LogLine[] = [];
+  readonly requests: LogLine[] = [];
   readonly anonymous: Client;
   readonly sql: SQL;
   private people = 0;
@@ -142,7 +144,8 @@ export class Api {
     const defaults = readSettings({ JWT_SECRET, RATE_LIMIT: 'off' });
     const settings = { ...defaults, port: 0, database_url, ...overrides };
     let api: Api | undefined;
-    const log: Log = (level, event, fields = {}) => api?.log.push({ level, event, fields });
+    const log: Log = (level, event, fields = {}) =>
+      (event === 'request' ? api?.requests : api?.log)?.push({ level, event, fields });
     const now = () => new Date((api?.stopped_at_ms ?? Date.now()) + (api?.clock_offset_ms ?? 0));
     api = new Api(await serve(settings, { log, now }), database_url, settings, now);
     return api;

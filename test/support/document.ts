@@ -64,7 +64,7 @@ export function matchDocument(method: string, path: string, answer: Answer): voi
   const type = (answer.headers.get('content-type') ?? '').split(';')[0] ?? '';
   const media = response.content[type];
   if (!media) throw new Error(`${what} as ${type}, which the document does not declare`);
-  check(media.schema, answer.body, what);
+  check(media.schema, answer.body ?? answer.text, what);
 }
 
 function check(schema: object, value: unknown, what: string) {

@@ -1,0 +1,36 @@
+/** Standard error, written once a turn of the event loop: a system call for each line would cost as much as the line. */
+import { writeSync } from 'node:fs';
+
+const STANDARD_ERROR = 2;
+/** A reader that stands still must not fill the memory: what does not fit is lost. */
+const PENDING_LENGTH_MAX = 1024 ** 2;
+const RETRY_MS = 10;
+
+let pending = '';
+let scheduled = false;
+
+/** Writes a line soon, and before the process ends by itself in any case. */
+export function writeLine(line: string) {
+  if (pending.length > PENDING_LENGTH_MAX) return;
+  pending += `${line}\n`;
+  if (scheduled) return;
+  scheduled = true;
+  setImmediate(flush);
+}
+
+function flush() {
+  scheduled = false;
+  let bytes = Buffer.from(pending);
+  pending = '';
+  try {
+    while (bytes.length > 0) bytes = bytes.subarray(writeSync(STANDARD_ERROR, bytes));
+  } catch (error) {
+    // Nobody reads any more: there is nobody to tell either.
+    if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') return;
+    pending = bytes.toString() + pending;
+    scheduled = true;
+    setTimeout(flush, RETRY_MS);
+  }
+}
+
+process.on('exit', flush);

@@ -1,0 +1,362 @@
+/** What whoever operates the service can watch: a line a request, and metrics. */
+import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
+import { SQL } from 'bun';
+import { createLog } from '../src/log.ts';
+import { Api, JWT_SECRET, type LogLine, useApi } from './support/api.ts';
+import { createDatabase, dropDatabase } from './support/cluster.ts';
+import { start, until, useProcesses } from './support/process.ts';
+import { exchange } from './support/raw.ts';
+
+useProcesses();
+const api = useApi({ rate_limit: true });
+
+let DATABASE_URL: string;
+beforeAll(async () => {
+  DATABASE_URL = await createDatabase();
+});
+afterAll(() => dropDatabase(DATABASE_URL));
+
+/** Does something and gives the lines of its requests, which come after the answers. */
+async function linesOf(count: number, act: () => Promise<unknown>): Promise<LogLine[]> {
+  await mark();
+  api.requests.length = 0;
+  await act();
+  await until(`${count} lines`, () => api.requests.length >= count);
+  await mark();
+  return api.requests.slice(0, -1);
+}
+
+/** Sends one more request, and waits for its line: all lines before it are there then. */
+async function mark() {
+  const request_id = crypto.randomUUID();
+  await api.anonymous.get('/health/live', { headers: { 'x-request-id': request_id } });
+  await until('the last line', () => api.requests.at(-1)?.fields.request_id === request_id);
+}
+
+describe('a request is one line', () => {
+  test('with method, pattern of the route, status, milliseconds, user and request id', async () => {
+    const ada = await api.person();
+    const project = await ada.createProject();
+    const headers = { 'x-request-id': 'mine-1' };
+    const lines = await linesOf(1, () => ada.get(`/projects/${project.id}/?`, { headers }));
+    expect(lines).toEqual([
+      {
+        level: 'info',
+        event: 'request',
+        fields: {
+          method: 'GET',
+          route: '/projects/{project_id}',
+          status: 200,
+          code: undefined,
+          ms: expect.any(Number),
+          user_id: ada.id,
+          request_id: 'mine-1',
+        },
+      },
+    ]);
+  });
+
+  test('whatever becomes of it', async () => {
+    const ada = await api.person();
+    const project = await ada.createProject();
+    const host = (value: string) =>
+      exchange(api.url, `GET /health/live HTTP/1.1\r\nHost: ${value}\r\nConnection: close\r\n\r\n`);
+    const cases: [string, () => Promise<unknown>, unknown[]][] = [
+      [
+        'created',
+        () => ada.post('/projects', { name: 'x' }),
+        ['POST', '/projects', 201, undefined],
+      ],
+      ['empty', () => ada.post('/users/logout'), ['POST', '/users/logout', 204, undefined]],
+      ['unknown', () => ada.get('/a/secret?b=c'), ['GET', 'unmatched', 404, 'not_found']],
+      [
+        'stranger',
+        () => api.anonymous.get('/projects'),
+        ['GET', '/projects', 401, 'unauthenticated'],
+      ],
+      [
+        'no route for it',
+        () => ada.put('/projects'),
+        ['PUT', 'unmatched', 405, 'method_not_allowed'],
+      ],
+      [
+        'head',
+        () => ada.request('HEAD', '/problems/internal'),
+        ['HEAD', '/problems/{code}', 200, undefined],
+      ],
+      [
+        'options',
+        () => ada.request('OPTIONS', '/projects'),
+        ['OPTIONS', 'unmatched', 204, undefined],
+      ],
+      ['redirect', () => ada.get('/'), ['GET', '/', 302, undefined]],
+      ['malformed', () => host('a b'), ['GET', 'unmatched', 400, 'malformed_request']],
+      [
+        'no JSON',
+        () =>
+          ada.post('/projects', undefined, {
+            raw: '{',
+            headers: { 'content-type': 'application/json' },
+          }),
+        ['POST', '/projects', 401, 'invalid_token'],
+      ],
+    ];
+    for (const [what, act, expected] of cases) {
+      const lines = await linesOf(1, act);
+      const told = lines.map(({ fields: { method, route, status, code } }) => [
+        method,
+        route,
+        status,
+        code,
+      ]);
+      expect([what, told]).toEqual([what, [expected]]);
+    }
+    const grace = await api.person();
+    for (const [body, status, code] of [
+      [{ title: '' }, 422, 'validation_failed'],
+      [{ title: 'x' }, 404, 'not_found'],
+    ] as const) {
+      const [line] = await linesOf(1, () => grace.post(`/tasks/projects/${project.id}`, body));
+      expect(line?.fields).toMatchObject({
+        route: '/tasks/projects/{project_id}',
+        status,
+        code,
+        user_id: grace.id,
+      });
+    }
+  });
+
+  test('and holds nothing of what was sent', async () => {
+    const ada = await api.person();
+    const lines = await linesOf(3, async () => {
+      await api.anonymous.post('/users/login', { username: ada.username, password: ada.password });
+      await ada.get(`/users/me?access_token=${ada.token}`);
+      await ada.post(
+        '/projects',
+        { name: 'a secret project' },
+        { headers: { cookie: 'a=secret' } },
+      );
+    });
+    const text = JSON.stringify(lines);
+    for (const sent of [ada.password, ada.token ?? '', 'secret', ada.username])
+      expect(text).not.toContain(sent);
+    expect(text).not.toMatch(/argon2|eyJ|mt_/);
+  });
+
+  test('on a terminal for people: the time of day, the event, and its fields', () => {
+    const written: string[] = [];
+    createLog('info', 'pretty', (line) => written.push(line))('info', 'request', {
+      method: 'GET',
+      route: '/tasks/{task_id}',
+      status: 200,
+      ms: 3.14,
+      user_id: undefined,
+      words: 'two words',
+    });
+    expect(written[0]).toMatch(
+      /^\d\d:\d\d:\d\d\.\d{3} info {2}request method=GET route=\/tasks\/\{task_id\} status=200 ms=3\.14 words="two words"$/,
+    );
+  });
+});
+
+describe('the trace of whoever calls', () => {
+  const trace_id = '4bf92f3577b34da6a3ce929d0e0e4736';
+  const parent_id = '00f067aa0ba902b7';
+
+  test.each([
+    ['version 00', `00-${trace_id}-${parent_id}-01`],
+    ['a later version with more fields', `cc-${trace_id}-${parent_id}-01-what-the-future-holds`],
+  ])('is logged: %s', async (_, traceparent) => {
+    const [line] = await linesOf(1, () =>
+      api.anonymous.get('/health/live', { headers: { traceparent } }),
+    );
+    expect(line?.fields).toMatchObject({ trace_id, parent_id });
+  });
+
+  test.each([
+    ['no trace', `00-${'0'.repeat(32)}-${parent_id}-01`],
+    ['no parent', `00-${trace_id}-${'0'.repeat(16)}-01`],
+    ['the version that is none', `ff-${trace_id}-${parent_id}-01`],
+    ['more than version 00 has', `00-${trace_id}-${parent_id}-01-more`],
+    ['upper case', `00-${trace_id.toUpperCase()}-${parent_id}-01`],
+    ['something else', 'x'.repeat(5000)],
+  ])('is not where it is invalid: %s', async (_, traceparent) => {
+    const [line] = await linesOf(1, () =>
+      api.anonymous.get('/health/live', { headers: { traceparent } }),
+    );
+    expect(line?.fields).not.toHaveProperty('trace_id');
+  });
+});
+
+describe('/metrics', () => {
+  /** The value of a series, by its name and labels as they are written. */
+  async function read(series: string, url = api.url): Promise<number> {
+    const text = await (await fetch(`${url}/metrics`)).text();
+    const line = text.split('\n').find((one) => one.startsWith(`${series} `));
+    return Number(line?.slice(series.length + 1));
+  }
+
+  test('is text for Prometheus, for anybody, with nothing to try again', async () => {
+    const { status, headers, text } = await api.anonymous.get('/metrics');
+    expect([status, headers.get('content-type'), headers.get('cache-control')]).toEqual([
+      200,
+      'text/plain; version=0.0.4; charset=utf-8',
+      'no-store',
+    ]);
+    for (const line of text.trim().split('\n'))
+      expect(line).toMatch(/^$|^# (HELP|TYPE) \S+ .+$|^[a-z_]+(\{[^{}]*(\{\w+\})?[^{}]*\})? \S+$/);
+    expect(headers.has('ratelimit')).toBeFalse();
+  });
+
+  test('counts requests by method, route and status, with how long they took', async () => {
+    const ada = await api.person();
+    const labels = 'method="GET",route="/tasks/{task_id}",status="404"';
+    await linesOf(1, () => ada.get(`/tasks/${ada.id}`));
+    const before = await read(`http_request_duration_seconds_count{${labels}}`);
+    await linesOf(3, () => Promise.all([1, 2, 3].map(() => ada.get(`/tasks/${ada.id}`))));
+    expect(await read(`http_request_duration_seconds_count{${labels}}`)).toBe(before + 3);
+    expect(await read(`http_request_duration_seconds_bucket{le="20",${labels}}`)).toBe(before + 3);
+    expect(await read(`http_request_duration_seconds_sum{${labels}}`)).toBeGreaterThan(0);
+  });
+
+  test('makes no series of what clients make up', async () => {
+    const made_up = ['/made-up', '/problems/made-up', `/tasks/made-up`];
+    await linesOf(made_up.length, () =>
+      Promise.all(made_up.map((path) => api.anonymous.get(path))),
+    );
+    expect((await api.anonymous.get('/metrics')).text).not.toContain('made-up');
+  });
+
+  test('shows statements in flight and waiting, and hashes', async () => {
+    const { url, server } = await small();
+    const lock = new SQL({ url: api.database_url, max: 1 });
+    await lock.unsafe('begin');
+    await lock.unsafe('lock table users in access exclusive mode');
+    const register = (n: number) =>
+      fetch(`${url}/users/register`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({
+          username: `waits-${n}`,
+          email: `w${n}@example.org`,
+          password: 'quite a phrase',
+        }),
+      });
+    const answers = [1, 2, 3, 4].map(register);
+    await until(
+      'hashes are in flight',
+      async () => (await read('mantou_password_hashes_in_flight', url)) > 0,
+    );
+    await until(
+      'one has the connection',
+      async () => (await read('mantou_database_connections_in_use', url)) === 1,
+    );
+    await until(
+      'three wait',
+      async () => (await read('mantou_database_statements_waiting', url)) === 3,
+    );
+    await lock.unsafe('rollback');
+    await lock.close();
+    expect((await Promise.all(answers)).map(({ status }) => status)).toEqual([201, 201, 201, 201]);
+    expect(await read('mantou_database_connections_in_use', url)).toBe(0);
+    expect(await read('mantou_password_hashes_in_flight', url)).toBe(0);
+    expect(await read('mantou_password_hashes_waiting', url)).toBe(0);
+    await server.stop();
+  });
+
+  test('counts limits that were reached, by name', async () => {
+    const ada = await api.person();
+    for (let n = 0; n < 11; n += 1)
+      await api.anonymous.post('/users/login', {
+        username: ada.username,
+        password: 'not this one',
+      });
+    expect(await read('mantou_limits_reached_total{limit="login"}')).toBe(1);
+  });
+
+  test('tells of the event loop, the processor and the memory', async () => {
+    for (const series of [
+      'mantou_event_loop_delay_seconds{quantile="0.99"}',
+      'process_cpu_seconds_total',
+      'process_resident_memory_bytes',
+      'mantou_heap_used_bytes',
+      'process_start_time_seconds',
+    ])
+      expect([series, await read(series)]).toEqual([series, expect.any(Number)]);
+    expect(await read('process_resident_memory_bytes')).toBeGreaterThan(10 * 1024 ** 2);
+    const blocked_ms = 100;
+    const end = performance.now() + blocked_ms;
+    while (performance.now() < end);
+    await until(
+      'the delay is seen',
+      async () => (await read('mantou_event_loop_delay_seconds{quantile="1"}')) > 0.05,
+    );
+  });
+
+  test('is at METRICS_PORT alone where that is set', async () => {
+    const one = start({ DATABASE_URL, JWT_SECRET, METRICS_PORT: '0', LOG_LEVEL: 'info' });
+    const url = await one.url();
+    const [, metrics_url = ''] = await until('it says where', () =>
+      /"metrics_listening","url":"([^"]+)"/.exec(one.stderr),
+    );
+    expect(new URL(metrics_url).port).not.toBe(new URL(url).port);
+    expect((await fetch(`${url}/metrics`)).status).toBe(404);
+    expect(await read('mantou_database_connections_in_use', metrics_url)).toBe(0);
+    const elsewhere = await fetch(`${metrics_url}/health/live`);
+    expect([elsewhere.status, elsewhere.headers.get('content-type')]).toEqual([
+      404,
+      'application/problem+json',
+    ]);
+    expect(await one.stop()).toBe(0);
+  });
+
+  /** The API with one connection to its database. */
+  async function small() {
+    const other = await Api.start({ database_url: api.database_url, database_pool_size: 1 });
+    return { url: other.url, server: other };
+  }
+});
+
+test('a failure of the database is a warning, with its code', async () => {
+  const other = await Api.start({ database_url: api.database_url });
+  const ada = await other.person('unlucky');
+  await other.sql.unsafe('alter table projects rename to hidden');
+  try {
+    await ada.get('/projects');
+  } finally {
+    await other.sql.unsafe('alter table hidden rename to projects');
+  }
+  const line = await until('its line', () =>
+    other.requests.find(({ fields }) => fields.route === '/projects'),
+  );
+  expect([line.level, line.fields.status, line.fields.code]).toEqual(['warn', 500, 'internal']);
+  await other.stop();
+});
+
+test.each(['throw', 'reject'])(
+  'what nobody catches ends the process with 1, and tells no parameter: %s',
+  async (how) => {
+    const one = start(
+      { DATABASE_URL, JWT_SECRET, CRASH: how },
+      { script: 'test/support/crashing-server.ts' },
+    );
+    expect(await one.ended).toBe(1);
+    expect(one.stderr).toContain('"event":"crashed"');
+    expect(one.stderr).not.toContain('hunter2');
+  },
+);
+
+test('the lines of a process that ends are all there', async () => {
+  const one = start({ DATABASE_URL, JWT_SECRET, LOG_LEVEL: 'info' });
+  const url = await one.url();
+  const count = 500;
+  await Promise.all(
+    Array.from({ length: count }, () => fetch(`${url}/health/live`).then((a) => a.text())),
+  );
+  expect(await one.stop()).toBe(0);
+  const lines = one.stderr
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+  expect(lines.filter(({ route }) => route === '/health/live').length).toBe(count);
+});

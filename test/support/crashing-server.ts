@@ -1,0 +1,14 @@
+/** The server, with a fault that nobody catches, whose message holds what was sent. */
+import { sql } from 'drizzle-orm';
+import { drizzle } from 'drizzle-orm/bun-sql';
+import '../../src/server.ts';
+
+const database = drizzle(process.env.DATABASE_URL ?? '');
+const failure = await database
+  .execute(sql`select ${'hunter2'}::int`)
+  .catch((error: unknown) => error);
+if (process.env.CRASH === 'reject') Promise.reject(failure);
+else
+  setTimeout(() => {
+    throw failure;
+  });
