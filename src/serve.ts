@@ -3,7 +3,7 @@ import { createApp, createMetricsApp } from './app.ts';
 import { CannotStart } from './cannot-start.ts';
 import { keepSecret } from './data-folder.ts';
 import { openPool, type Pool } from './db/client.ts';
-import { joinDatabase } from './db/embedded.ts';
+import { type JoinedDatabase, joinDatabase } from './db/embedded.ts';
 import { migrate } from './db/migrate.ts';
 import { createLog, type Log } from './log.ts';
 import { bunPasswords } from './passwords/bun.ts';
@@ -57,7 +57,8 @@ export async function serve(
   };
   try {
     await migrate(joined.url);
-    pool = openPool(joined.url, settings);
+    const log = surroundings.log ?? openLog(settings);
+    pool = openPool(joined.url, settings, () => locate(joined, log));
     const passwords = bunPasswords();
     const { createMetrics } = await loading;
     const metrics = createMetrics({ database: pool, passwords });
@@ -67,7 +68,7 @@ export async function serve(
       jwt_secret,
       database: pool.database,
       passwords,
-      log: surroundings.log ?? openLog(settings),
+      log,
       now: surroundings.now ?? (() => new Date()),
       address_of: (request) => server.requestIP(request)?.address,
       swagger_ui_file: swaggerUiFile,
@@ -92,6 +93,18 @@ export async function serve(
     };
   } catch (error) {
     await close();
+    throw error;
+  }
+}
+
+/** Where the database is by now. An embedded server that has died is started again, and somebody should know. */
+async function locate(joined: JoinedDatabase, log: Log): Promise<string> {
+  try {
+    const { url, restarted } = await joined.locate();
+    if (restarted) log('warn', 'database_restarted');
+    return url;
+  } catch (error) {
+    log('error', 'database_not_restarted', { message: (error as Error).message });
     throw error;
   }
 }

@@ -168,6 +168,31 @@ describe('kill -9', () => {
     expect(await postmasterOf(DATA_DIR)).not.toBe(postmaster);
   });
 
+  test('of the server costs nothing: whoever serves with it starts it again', async () => {
+    const DATA_DIR = copyDataFolder(made);
+    const [a, b] = [start({ DATA_DIR }), start({ DATA_DIR })];
+    const ada = await signUp(await a.url());
+    const urls = [await a.url(), await b.url()] as const;
+    for (let round = 1; round <= 3; round += 1) {
+      const postmaster = await postmasterOf(DATA_DIR);
+      const acknowledged = await writeUntil(urls[0], ada, () =>
+        process.kill(postmaster, 'SIGKILL'),
+      );
+      for (const url of urls)
+        await until('it serves again', async () => (await statusOf(`${url}/health/ready`)) === 200);
+      // Either may have started it; both serve with the same one.
+      expect(await ada.projectsAt(urls[1])).toEqual(expect.arrayContaining(acknowledged));
+      expect((await ada.createProjectAt(urls[1], `round ${round}`)).status).toBe(201);
+      expect(await ada.projectsAt(urls[0])).toContain(`round ${round}`);
+    }
+    const postmaster = await postmasterOf(DATA_DIR);
+    expect((a.stderr + b.stderr).match(/"database_restarted"/g)).toHaveLength(3);
+    expect(await a.stop()).toBe(0);
+    expect(await isRunning(postmaster)).toBeTrue();
+    expect(await b.stop()).toBe(0);
+    expect(await isRunning(postmaster)).toBeFalse();
+  });
+
   test('of the server starts no second one while a statement of the first still runs', async () => {
     const DATA_DIR = copyDataFolder(made);
     const api = start({ DATA_DIR });
@@ -402,7 +427,7 @@ async function writeUntil(url: string, who: Somebody, strike: () => void): Promi
   const write = async () => {
     for (;;) {
       count += 1;
-      const name = `project ${count}`;
+      const name = `project ${count} of ${crypto.randomUUID()}`;
       const answer = await who.createProjectAt(url, name).catch(() => undefined);
       if (answer?.status !== 201) return;
       acknowledged.push(name);

@@ -38,8 +38,15 @@ type PoolSettings = Pick<
 
 type Query = Bun.SQL.Query<unknown>;
 
-/** Opens a pool. Connections are made when they are first needed, so this never fails. */
-export function openPool(url: string, settings: PoolSettings): Pool {
+/**
+ * Opens a pool. Connections are made when they are first needed, so this never fails.
+ * @param locate finds the server where it is by now, once connections to it fail.
+ */
+export function openPool(
+  url: string,
+  settings: PoolSettings,
+  locate: () => Promise<string> = async () => url,
+): Pool {
   const size = settings.database_pool_size;
   const deadline_ms =
     (settings.database_statement_timeout_seconds + DEADLINE_MARGIN_SECONDS) * 1000;
@@ -49,7 +56,33 @@ export function openPool(url: string, settings: PoolSettings): Pool {
     size * WAITING_PER_CONNECTION_MAX,
     WAIT_TIMEOUT_MS,
   );
+  let current_url = url;
   let client = connect(url, settings);
+  let locating = false;
+
+  /** What is in flight on the old pool fails. */
+  function replace(used: SQL) {
+    if (client !== used) return;
+    client = connect(current_url, settings);
+    used.close({ timeout: 0 }).catch(() => undefined);
+  }
+
+  /** Beside the statement that failed, which does not wait for it. */
+  function relocate(used: SQL) {
+    if (locating) return;
+    locating = true;
+    locate()
+      .then((found) => {
+        if (found === current_url) return;
+        current_url = found;
+        replace(used);
+      })
+      // The next statement that fails asks again.
+      .catch(() => undefined)
+      .finally(() => {
+        locating = false;
+      });
+  }
 
   /** Runs one piece of work in a slot, with a deadline. */
   const run = <T>(work: (client: SQL) => Promise<T>, cancel?: () => void): Promise<T> =>
@@ -59,14 +92,14 @@ export function openPool(url: string, settings: PoolSettings): Pool {
       const timer = setTimeout(() => {
         cancel?.();
         // Its other connections may be as dead as this one: let nobody else wait for them.
-        if (client === used) {
-          client = connect(url, settings);
-          used.close({ timeout: 0 }).catch(() => undefined);
-        }
+        replace(used);
         deadline.reject(new DeadlineMissed());
       }, deadline_ms);
       try {
         return await Promise.race([work(used), deadline.promise]);
+      } catch (error) {
+        if (isElsewhere(error)) relocate(used);
+        throw error;
       } finally {
         clearTimeout(timer);
       }
@@ -132,6 +165,9 @@ function connect(url: string, settings: PoolSettings): SQL {
       statement_timeout: settings.database_statement_timeout_seconds * 1000,
       // To compile a plan takes longer than any statement here runs.
       jit: 'off',
+      // A transaction whose client has gone silent must not keep its locks.
+      idle_in_transaction_session_timeout:
+        (settings.database_statement_timeout_seconds + DEADLINE_MARGIN_SECONDS) * 1000,
     },
   });
 }
@@ -152,4 +188,11 @@ const isRead = (text: string) =>
 function isDeadConnection(error: unknown): boolean {
   const { code } = error as { code?: unknown };
   return code === 'ERR_POSTGRES_CONNECTION_CLOSED' || findFailure(error)?.sqlstate === '57P01';
+}
+
+/** The server is gone, or somebody else's listens where it was: it refuses our password, or has not our database. */
+function isElsewhere(error: unknown): boolean {
+  const failure = findFailure(error);
+  if (failure === undefined) return false;
+  return failure.sqlstate === undefined || /^(57P0[123]|28...|3D000)$/.test(failure.sqlstate);
 }

@@ -6,6 +6,7 @@
  * Processes that share a data folder share the server. Two SQLite files beside it serve as locks, because the
  * kernel frees them whatever becomes of the process: `lock` is held while somebody starts, joins or leaves;
  * `presence` is held, shared, as long as a process uses the server. Who leaves and finds `presence` free stops it.
+ * Who finds it dead starts it again, perhaps at another port, where the others look for it once theirs fails.
  */
 import { Database as SQLite } from 'bun:sqlite';
 import { chmod, chown, mkdir, readdir, readFile, realpath, rename, rm } from 'node:fs/promises';
@@ -19,6 +20,11 @@ import { findFailure } from './failure.ts';
 
 export interface JoinedDatabase {
   readonly url: string;
+  /**
+   * Finds an embedded server where it is by now, and starts it again if it is gone.
+   * @throws {CannotStart} where that fails.
+   */
+  locate(): Promise<{ url: string; restarted: boolean }>;
   /** Stops using the server, and stops an embedded one if nobody else uses it. */
   leave(): Promise<void>;
 }
@@ -51,7 +57,12 @@ export async function joinDatabase({
   database_url,
   data_dir,
 }: Pick<Settings, 'database_url' | 'data_dir'>): Promise<JoinedDatabase> {
-  if (database_url) return { url: database_url, leave: async () => undefined };
+  if (database_url)
+    return {
+      url: database_url,
+      locate: async () => ({ url: database_url, restarted: false }),
+      leave: async () => undefined,
+    };
   return joinEmbeddedPostgres(data_dir);
 }
 
@@ -67,7 +78,10 @@ export async function joinEmbeddedPostgres(data_dir: string): Promise<JoinedData
   const lock = openLock(join(folder, 'lock.sqlite'));
   const presence = openLock(join(folder, 'presence.sqlite'));
 
+  let present = false;
   const vacate = async () => {
+    if (!present) return;
+    present = false;
     presence.run('commit');
     if (!isFree(presence) || (await findRunning(cluster)) === undefined) return;
     const run = await commandRunner(programs, folder);
@@ -77,25 +91,48 @@ export async function joinEmbeddedPostgres(data_dir: string): Promise<JoinedData
     );
   };
 
-  const url = await exclusively(lock, async () => {
-    const password = await keepSecret(folder, 'postgres-password');
+  const password = await keepSecret(folder, 'postgres-password');
+  const urlOf = (port: number, database: string) =>
+    `postgres://postgres:${password}@127.0.0.1:${port}/${database}`;
+
+  // One after the other: the lock keeps out other processes alone.
+  let latest: Promise<unknown> = Promise.resolve();
+  function inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const mine = latest.then(() => exclusively(lock, work));
+    latest = mine.catch(() => undefined);
+    return mine;
+  }
+
+  const url = await inTurn(async () => {
     const run = await commandRunner(programs, folder);
     if (!(await hasCluster(cluster))) await createCluster(run, programs, folder);
     const port = (await findRunning(cluster)) ?? (await startServer(run, programs, cluster));
-    const server_url = `postgres://postgres:${password}@127.0.0.1:${port}`;
     // Reading takes SQLite's shared lock and the open transaction keeps it.
     presence.run('begin');
     presence.query('select count(*) from sqlite_master').get();
+    present = true;
     try {
-      await createDatabase(`${server_url}/postgres`, folder);
+      await createDatabase(urlOf(port, 'postgres'), folder);
     } catch (error) {
       await vacate();
       throw error;
     }
-    return `${server_url}/${DATABASE}`;
+    return urlOf(port, DATABASE);
   });
 
-  return { url, leave: () => exclusively(lock, vacate) };
+  return {
+    url,
+    locate: () =>
+      inTurn(async () => {
+        const running = present ? await findRunning(cluster) : undefined;
+        if (running !== undefined || !present)
+          return { url: running ? urlOf(running, DATABASE) : url, restarted: false };
+        const run = await commandRunner(programs, folder);
+        const port = await startServer(run, programs, cluster);
+        return { url: urlOf(port, DATABASE), restarted: true };
+      }),
+    leave: () => inTurn(vacate),
+  };
 }
 
 // --- Locks -----------------------------------------------------------------------------------------------------
