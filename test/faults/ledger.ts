@@ -1,0 +1,213 @@
+/**
+ * Clients that write without a pause and keep a ledger of what they were told. Afterwards the ledger is held against the
+ * tables: what was acknowledged is there once, what was refused is not there, what nobody sent is not there, and a write
+ * whose answer was lost is there once or not at all.
+ */
+import { SQL } from 'bun';
+import { v7 as uuidv7 } from 'uuid';
+import { accessTokens } from '../../src/plugins/access-tokens.ts';
+import { readSettings } from '../../src/settings.ts';
+import { until } from '../support/process.ts';
+import { JWT_SECRET } from './service.ts';
+
+const WRITERS = 24;
+/** Whoever was refused waits a little, so that the rest of the machine gets its turn. */
+const PAUSE_MS = 20;
+/** The longest a request may take: a wait for a connection, a statement, and the silence after its timeout. */
+export const ANSWER_MS_MAX = 12_000;
+
+/** Somebody who writes, and the project that is written to. */
+export interface Writer {
+  readonly token: string;
+  readonly project_id: string;
+}
+
+/** What a write came to: done; certainly not done; nobody knows. */
+type Outcome = 'acknowledged' | 'refused' | 'lost';
+
+export interface Load {
+  /** How many were acknowledged so far. */
+  readonly acknowledged: number;
+  /** How many were answered with a refusal. */
+  readonly refused: number;
+  /** Waits for so many more to be acknowledged. */
+  more(count: number): Promise<void>;
+  /** Waits for the first write that was begun after this moment and acknowledged. @returns when its answer came. */
+  firstSince(moment_ms: number): Promise<number>;
+  /** What was acknowledged since this was asked last. */
+  news(): string[];
+  /** Lets what is in flight end. @returns the ledger. */
+  end(): Promise<Ledger>;
+}
+
+export interface Ledger {
+  readonly outcomes: ReadonlyMap<string, Outcome>;
+  /** The longest time in which nothing was acknowledged. */
+  readonly longest_gap_ms: number;
+  /** The longest that an answer took. */
+  readonly longest_answer_ms: number;
+  /** Answers that no client should get. */
+  readonly improper: string[];
+}
+
+/** Somebody with a project, put into the tables. */
+export async function createWriter(database_url: string): Promise<Writer> {
+  const [user_id, session_id, project_id] = [uuidv7(), uuidv7(), uuidv7()];
+  const username = `writer-${user_id.slice(-12)}`;
+  const sql = new SQL({ url: database_url, max: 1 });
+  await sql`insert into users (id, username, email, password_hash)
+    values (${user_id}, ${username}, ${`${username}@example.org`}, 'none')`;
+  await sql`insert into sessions (id, user_id, expires_at) values (${session_id}, ${user_id}, now() + interval '1 day')`;
+  await sql`insert into projects (id, name) values (${project_id}, 'Faults')`;
+  await sql`insert into project_members (project_id, user_id, role) values (${project_id}, ${user_id}, 'owner')`;
+  await sql.close();
+  const { tokens } = accessTokens({
+    settings: readSettings({ ACCESS_TOKEN_TTL: '1d' }),
+    jwt_secret: JWT_SECRET,
+    now: () => new Date(),
+  }).decorator;
+  return { project_id, token: await tokens.sign({ user_id, username, session_id }) };
+}
+
+let titles = 0;
+
+/** Begins to write to whichever URL is given at the moment. */
+export function beginLoad({ token, project_id }: Writer, url: () => string): Load {
+  const outcomes = new Map<string, Outcome>();
+  const improper: string[] = [];
+  const answers: { title: string; begun_ms: number; ended_ms: number }[] = [];
+  let told = 0;
+  let refused = 0;
+  let longest_answer_ms = 0;
+  let running = true;
+
+  async function write() {
+    while (running) {
+      titles += 1;
+      const title = `write ${titles}`;
+      const begun_ms = performance.now();
+      // Until the answer says better.
+      outcomes.set(title, 'lost');
+      const outcome = await send(title);
+      outcomes.set(title, outcome);
+      const ended_ms = performance.now();
+      longest_answer_ms = Math.max(longest_answer_ms, ended_ms - begun_ms);
+      if (outcome === 'acknowledged') answers.push({ title, begun_ms, ended_ms });
+      else await Bun.sleep(PAUSE_MS);
+    }
+  }
+
+  async function send(title: string): Promise<Outcome> {
+    let response: Response;
+    let body: { code?: string; title?: string };
+    try {
+      response = await fetch(`${url()}/tasks/projects/${project_id}`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+        body: JSON.stringify({ title }),
+        signal: AbortSignal.timeout(ANSWER_MS_MAX),
+      });
+      body = (await response.json()) as typeof body;
+    } catch (error) {
+      const { code, name } = error as Error & { code?: string };
+      if (name === 'TimeoutError') improper.push(`no answer in ${ANSWER_MS_MAX} ms`);
+      return code === 'ConnectionRefused' ? 'refused' : 'lost';
+    }
+    const { status } = response;
+    if (status === 201) {
+      if (body.title !== title) improper.push(`${title} was answered with ${body.title}`);
+      return 'acknowledged';
+    }
+    refused += 1;
+    if (status !== 503 || !response.headers.has('retry-after')) {
+      improper.push(`${status} ${body.code}`);
+      return 'lost';
+    }
+    return body.code === 'overloaded' ? 'refused' : 'lost';
+  }
+
+  const begun_ms = performance.now();
+  const writers = Array.from({ length: WRITERS }, write);
+  return {
+    get acknowledged() {
+      return answers.length;
+    },
+    get refused() {
+      return refused;
+    },
+    async more(count) {
+      const enough = answers.length + count;
+      await until(`${count} more are acknowledged`, () => answers.length >= enough);
+    },
+    async firstSince(moment_ms) {
+      // They are in the order in which they ended.
+      const first = await until('a write is acknowledged again', () =>
+        answers.find((one) => one.begun_ms >= moment_ms),
+      );
+      return first.ended_ms;
+    },
+    news() {
+      const fresh = answers.slice(told).map(({ title }) => title);
+      told += fresh.length;
+      return fresh;
+    },
+    async end() {
+      running = false;
+      await Promise.all(writers);
+      const moments = [begun_ms, ...answers.map((one) => one.ended_ms)];
+      const gaps = moments.slice(1).map((moment, at) => moment - (moments[at] ?? moment));
+      return { outcomes, improper, longest_answer_ms, longest_gap_ms: Math.max(0, ...gaps) };
+    },
+  };
+}
+
+/** Those of these writes that are not there exactly once. */
+export async function findWrong(
+  database_url: string,
+  { project_id }: Writer,
+  titles: string[],
+): Promise<string[]> {
+  if (titles.length === 0) return [];
+  const sql = new SQL({ url: database_url, max: 1 });
+  const rows: { title: string; times: number }[] = await sql`
+    select title, count(*)::int as times from tasks
+    where project_id = ${project_id} and title in ${sql(titles)} group by title`;
+  await sql.close();
+  const once = new Set(rows.filter(({ times }) => times === 1).map(({ title }) => title));
+  return titles.filter((title) => !once.has(title));
+}
+
+export interface Verdict {
+  acknowledged: number;
+  /** Acknowledged, and not there. */
+  lost: number;
+  /** There more than once. */
+  doubled: number;
+  /** There, though refused or never sent. */
+  invented: number;
+}
+
+/** Holds a ledger against the rows of its project. */
+export async function checkLedger(
+  database_url: string,
+  { project_id }: Writer,
+  outcomes: ReadonlyMap<string, Outcome>,
+): Promise<Verdict> {
+  const sql = new SQL({ url: database_url, max: 1 });
+  const rows: { title: string; times: number }[] = await sql`
+    select title, count(*)::int as times from tasks where project_id = ${project_id} group by title`;
+  await sql.close();
+  const times = new Map(rows.map((row) => [row.title, row.times]));
+  const verdict: Verdict = { acknowledged: 0, lost: 0, doubled: 0, invented: 0 };
+  for (const [title, outcome] of outcomes) {
+    if (outcome !== 'acknowledged') continue;
+    verdict.acknowledged += 1;
+    if (!times.has(title)) verdict.lost += 1;
+  }
+  for (const [title, count] of times) {
+    const outcome = outcomes.get(title);
+    if (outcome === undefined || outcome === 'refused') verdict.invented += 1;
+    if (count > 1) verdict.doubled += 1;
+  }
+  return verdict;
+}

@@ -1,0 +1,46 @@
+/** What has to hold around every fault. */
+import { expect } from 'bun:test';
+import { until } from '../support/process.ts';
+import { findWrong, type Load, type Writer } from './ledger.ts';
+import type { Service } from './service.ts';
+
+/** How soon the API serves again once its database is back. */
+const BACK_MS_MAX = 5000;
+const WATCH_INTERVAL_MS = 50;
+
+/** Asks for the liveness all the time. @returns what ends it, and says which answers were not 200. */
+export function watchLiveness(service: Service): () => Promise<number[]> {
+  const wrong: number[] = [];
+  let watching = true;
+  const watch = async () => {
+    while (watching) {
+      const status = await service.status('/health/live');
+      if (status !== 200) wrong.push(status);
+      await Bun.sleep(WATCH_INTERVAL_MS);
+    }
+  };
+  const watched = watch();
+  return async () => {
+    watching = false;
+    await watched;
+    return wrong;
+  };
+}
+
+/** Without its database the API says so. */
+export const expectUnready = (service: Service) =>
+  until('the readiness fails', async () => (await service.status('/health/ready')) === 503);
+
+/** From `returned_ms` on the database was there: soon writes are acknowledged, and none of before is missing. */
+export async function expectBack(
+  service: Service,
+  load: Load,
+  returned_ms: number,
+  database_url: string,
+  writer: Writer,
+) {
+  expect((await load.firstSince(returned_ms)) - returned_ms).toBeLessThan(BACK_MS_MAX);
+  await until('it is ready', async () => (await service.status('/health/ready')) === 200);
+  expect(performance.now() - returned_ms).toBeLessThan(BACK_MS_MAX);
+  expect(await findWrong(database_url, writer, load.news())).toEqual([]);
+}

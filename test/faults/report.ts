@@ -1,0 +1,87 @@
+/** What the suite has seen, as a table in the end. */
+import { expect } from 'bun:test';
+import { ANSWER_MS_MAX, checkLedger, type Ledger, type Verdict, type Writer } from './ledger.ts';
+
+/** `FAULTS_SCALE=0.1` for a quick look; the targets are of 1. */
+export const SCALE = Number(process.env.FAULTS_SCALE || 1);
+const FAULTS_MIN = 300;
+const WRITES_MIN = 100_000;
+
+export const times = (count: number) => Math.max(1, Math.round(count * SCALE));
+
+interface Row extends Verdict {
+  faults: number;
+  longest_outage_ms: number;
+}
+
+const rows = new Map<string, Row>();
+
+/** Checks what a fault, or so many of one kind, has done to the writes, and counts it. */
+export async function settle(
+  kind: string,
+  faults: number,
+  database_url: string,
+  writer: Writer,
+  ledger: Ledger,
+) {
+  const verdict = await checkLedger(database_url, writer, ledger.outcomes);
+  const row = rows.get(kind) ?? {
+    ...{ faults: 0, acknowledged: 0, lost: 0, doubled: 0, invented: 0 },
+    longest_outage_ms: 0,
+  };
+  row.faults += faults;
+  row.longest_outage_ms = Math.max(row.longest_outage_ms, ledger.longest_gap_ms);
+  for (const name of ['acknowledged', 'lost', 'doubled', 'invented'] as const)
+    row[name] += verdict[name];
+  rows.set(kind, row);
+  expect({ ...verdict, improper: [...new Set(ledger.improper)] }).toEqual({
+    acknowledged: verdict.acknowledged,
+    lost: 0,
+    doubled: 0,
+    invented: 0,
+    improper: [],
+  });
+  expect(ledger.longest_answer_ms).toBeLessThan(ANSWER_MS_MAX);
+}
+
+/** Prints the table. @returns its sums. */
+export function printReport(): Row {
+  const all = {
+    ...{ faults: 0, acknowledged: 0, lost: 0, doubled: 0, invented: 0 },
+    longest_outage_ms: 0,
+  };
+  for (const row of rows.values()) {
+    for (const name of ['faults', 'acknowledged', 'lost', 'doubled', 'invented'] as const)
+      all[name] += row[name];
+    all.longest_outage_ms = Math.max(all.longest_outage_ms, row.longest_outage_ms);
+  }
+  const columns = [
+    'fault',
+    'times',
+    'writes acknowledged',
+    'lost',
+    'doubled',
+    'invented',
+    'longest outage',
+  ];
+  const lines = [...rows, ['all', all] as const].map(([kind, row]) => [
+    kind,
+    ...[row.faults, row.acknowledged, row.lost, row.doubled, row.invented].map(String),
+    `${(row.longest_outage_ms / 1000).toFixed(2)} s`,
+  ]);
+  const widths = columns.map((name, at) =>
+    Math.max(name.length, ...lines.map((line) => (line[at] ?? '').length)),
+  );
+  const format = (line: string[]) =>
+    line
+      .map((cell, at) => (at === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[at] ?? 0)))
+      .join('  ');
+  console.log(['', format(columns), ...lines.map(format), ''].join('\n'));
+  return all;
+}
+
+export function expectTargets({ faults, acknowledged }: Row) {
+  if (SCALE < 1) return;
+  expect(faults).toBeGreaterThan(FAULTS_MIN);
+  expect(acknowledged).toBeGreaterThan(WRITES_MIN);
+}
