@@ -1,6 +1,9 @@
 /** The database slow, silent, gone or killed: answers stay bounded, and the process serves again by itself. */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test';
 import { SQL } from 'bun';
+import { sql } from 'drizzle-orm';
+import { openPool } from '../src/db/client.ts';
+import { findFailure } from '../src/db/failure.ts';
 import { Api, type Persona, TEST_TIMEOUT_MS } from './support/api.ts';
 import { createDatabase } from './support/cluster.ts';
 import { until } from './support/process.ts';
@@ -87,6 +90,34 @@ test('behind a silent network every request is answered, and all is well when it
     async () => (await ada.get('/health/ready')).status === 200,
   );
   expect((await ada.get(`/projects/${project.id}`)).status).toBe(200);
+});
+
+test('a transaction behind a silent network is given up, and the server ends it with its locks', async () => {
+  const pool = openPool(proxy.url, {
+    database_pool_size: POOL_SIZE,
+    database_prepare: true,
+    database_statement_timeout_seconds: STATEMENT_TIMEOUT_SECONDS,
+  });
+  const name = 'half a transaction';
+  const transaction = pool.database.transaction(async (tx) => {
+    await tx.execute(sql`lock table projects in exclusive mode`);
+    await tx.execute(sql`insert into projects (id, name) values (${crypto.randomUUID()}, ${name})`);
+    proxy.stall();
+    await tx.execute(sql`select 1`);
+  });
+  const error = await transaction.catch((thrown: unknown) => thrown);
+  expect(findFailure(error)?.unavailable).toBeTrue();
+  // Its end has not reached the server, which has to see for itself.
+  const direct = new SQL({ url: direct_url, max: 1 });
+  await until('the locks are gone', async () => {
+    const locks = await direct`select from pg_locks
+      where relation = 'projects'::regclass and mode = 'ExclusiveLock'`;
+    return locks.length === 0;
+  });
+  expect(await direct`select from projects where name = ${name}`).toBeEmpty();
+  await direct.close();
+  proxy.flow();
+  await pool.close();
 });
 
 test('a read does not notice that its connection was killed', async () => {

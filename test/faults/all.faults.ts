@@ -16,6 +16,7 @@ await import('./api.ts');
 await import('./postgres.ts');
 await import('./network.ts');
 await import('./embedded.ts');
+await import('./statements.ts');
 
 test('over 300 faults and 100,000 writes: none lost, none doubled, none invented', () => {
   const all = printReport();

@@ -47,7 +47,7 @@ describe('the embedded PostgreSQL', () => {
       const writer = await createWriter(url);
       const load = beginLoad(writer, () => service.url);
       const deaths = watchLiveness(service);
-      const fillings = times(5);
+      const fillings = times(3);
       for (let filling = 0; filling < fillings; filling += 1) {
         await load.more(WRITES_BETWEEN);
         fillDisk(DATA_DIR);

@@ -1,7 +1,8 @@
 /**
  * Clients that write without a pause and keep a ledger of what they were told. Afterwards the ledger is held against the
  * tables: what was acknowledged is there once, what was refused is not there, what nobody sent is not there, and a write
- * whose answer was lost is there once or not at all.
+ * whose answer was lost is there once or not at all. Every other client sends an `Idempotency-Key` and repeats a write
+ * until it is acknowledged: that is there exactly once, whatever has become of the answers before.
  */
 import { SQL } from 'bun';
 import { v7 as uuidv7 } from 'uuid';
@@ -46,6 +47,9 @@ export interface Ledger {
   readonly longest_gap_ms: number;
   /** The longest that an answer took. */
   readonly longest_answer_ms: number;
+  /** Writes that were sent more than once, with a key, and how many of them had been done before. */
+  readonly repeated: number;
+  readonly replayed: number;
   /** Answers that no client should get. */
   readonly improper: string[];
 }
@@ -79,31 +83,48 @@ export function beginLoad({ token, project_id }: Writer, url: () => string): Loa
   let told = 0;
   let refused = 0;
   let longest_answer_ms = 0;
+  let repeated = 0;
+  let replayed = 0;
   let running = true;
 
-  async function write() {
+  async function write(keyed: boolean) {
     while (running) {
       titles += 1;
       const title = `write ${titles}`;
-      const begun_ms = performance.now();
-      // Until the answer says better.
-      outcomes.set(title, 'lost');
-      const outcome = await send(title);
-      outcomes.set(title, outcome);
-      const ended_ms = performance.now();
-      longest_answer_ms = Math.max(longest_answer_ms, ended_ms - begun_ms);
-      if (outcome === 'acknowledged') answers.push({ title, begun_ms, ended_ms });
-      else await Bun.sleep(PAUSE_MS);
+      for (let tries = 1; ; tries += 1) {
+        const outcome = await attempt(title, keyed);
+        if (outcome === 'acknowledged') break;
+        await Bun.sleep(PAUSE_MS);
+        if (!keyed) break;
+        if (tries === 1) repeated += 1;
+      }
     }
   }
 
-  async function send(title: string): Promise<Outcome> {
+  async function attempt(title: string, keyed: boolean): Promise<Outcome> {
+    const begun_ms = performance.now();
+    // Until the answer says better; a refusal says nothing of the try before.
+    const before = outcomes.get(title);
+    outcomes.set(title, 'lost');
+    const outcome = await send(title, keyed);
+    outcomes.set(title, before === 'lost' && outcome === 'refused' ? 'lost' : outcome);
+    const ended_ms = performance.now();
+    longest_answer_ms = Math.max(longest_answer_ms, ended_ms - begun_ms);
+    if (outcome === 'acknowledged') answers.push({ title, begun_ms, ended_ms });
+    return outcome;
+  }
+
+  async function send(title: string, keyed: boolean): Promise<Outcome> {
     let response: Response;
     let body: { code?: string; title?: string };
     try {
       response = await fetch(`${url()}/tasks/projects/${project_id}`, {
         method: 'POST',
-        headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+        headers: {
+          authorization: `Bearer ${token}`,
+          'content-type': 'application/json',
+          ...(keyed && { 'idempotency-key': title.replace(' ', '-') }),
+        },
         body: JSON.stringify({ title }),
         signal: AbortSignal.timeout(ANSWER_MS_MAX),
       });
@@ -115,9 +136,12 @@ export function beginLoad({ token, project_id }: Writer, url: () => string): Loa
     }
     const { status } = response;
     if (status === 201) {
+      if (response.headers.has('idempotency-replayed')) replayed += 1;
       if (body.title !== title) improper.push(`${title} was answered with ${body.title}`);
       return 'acknowledged';
     }
+    // The try before is under way still, though its client has heard of no more.
+    if (body.code === 'idempotency_in_flight') return 'lost';
     refused += 1;
     if (status !== 503 || !response.headers.has('retry-after')) {
       improper.push(`${status} ${body.code}`);
@@ -127,7 +151,7 @@ export function beginLoad({ token, project_id }: Writer, url: () => string): Loa
   }
 
   const begun_ms = performance.now();
-  const writers = Array.from({ length: WRITERS }, write);
+  const writers = Array.from({ length: WRITERS }, (_, at) => write(at % 2 === 0));
   return {
     get acknowledged() {
       return answers.length;
@@ -156,7 +180,8 @@ export function beginLoad({ token, project_id }: Writer, url: () => string): Loa
       await Promise.all(writers);
       const moments = [begun_ms, ...answers.map((one) => one.ended_ms)];
       const gaps = moments.slice(1).map((moment, at) => moment - (moments[at] ?? moment));
-      return { outcomes, improper, longest_answer_ms, longest_gap_ms: Math.max(0, ...gaps) };
+      const longest_gap_ms = gaps.reduce((longest, gap) => Math.max(longest, gap), 0);
+      return { outcomes, improper, repeated, replayed, longest_answer_ms, longest_gap_ms };
     },
   };
 }

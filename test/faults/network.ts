@@ -46,17 +46,17 @@ describe('the network', () => {
     await settle(kind, faults, cluster.url, writer, await load.end());
   }
 
-  test('connections cut', () => underLoad('connections cut', times(40), () => proxy.reset()));
+  test('connections cut', () => underLoad('connections cut', times(30), () => proxy.reset()));
 
   test('connections cut, and new ones refused', () =>
-    underLoad('connections refused', times(10), async () => {
+    underLoad('connections refused', times(5), async () => {
       await proxy.cut();
       await expectUnready(service);
       await proxy.mend();
     }));
 
   test.each(['client', 'server'] as const)('half closed towards the %s', (side) =>
-    underLoad(`half closed to the ${side}`, times(20), () => proxy.halfClose(side)),
+    underLoad(`half closed to the ${side}`, times(15), () => proxy.halfClose(side)),
   );
 
   test('silence', () =>
@@ -67,7 +67,7 @@ describe('the network', () => {
     }));
 
   test('delays', () =>
-    underLoad('the network is slow', times(12), async (fault) => {
+    underLoad('the network is slow', times(9), async (fault) => {
       proxy.delay(DELAYS_MS[fault % DELAYS_MS.length] ?? 0);
       await service.status('/health/ready');
       proxy.delay(0);

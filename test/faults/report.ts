@@ -11,10 +11,31 @@ export const times = (count: number) => Math.max(1, Math.round(count * SCALE));
 
 interface Row extends Verdict {
   faults: number;
+  repeated: number;
+  replayed: number;
   longest_outage_ms: number;
 }
 
+const sums = [
+  'faults',
+  'acknowledged',
+  'repeated',
+  'replayed',
+  'lost',
+  'doubled',
+  'invented',
+] as const;
 const rows = new Map<string, Row>();
+
+const emptyRow = (): Row => ({
+  ...{ faults: 0, acknowledged: 0, repeated: 0, replayed: 0 },
+  ...{ lost: 0, doubled: 0, invented: 0, longest_outage_ms: 0 },
+});
+
+function add(row: Row, more: Row) {
+  for (const name of sums) row[name] += more[name];
+  row.longest_outage_ms = Math.max(row.longest_outage_ms, more.longest_outage_ms);
+}
 
 /** Checks what a fault, or so many of one kind, has done to the writes, and counts it. */
 export async function settle(
@@ -25,14 +46,9 @@ export async function settle(
   ledger: Ledger,
 ) {
   const verdict = await checkLedger(database_url, writer, ledger.outcomes);
-  const row = rows.get(kind) ?? {
-    ...{ faults: 0, acknowledged: 0, lost: 0, doubled: 0, invented: 0 },
-    longest_outage_ms: 0,
-  };
-  row.faults += faults;
-  row.longest_outage_ms = Math.max(row.longest_outage_ms, ledger.longest_gap_ms);
-  for (const name of ['acknowledged', 'lost', 'doubled', 'invented'] as const)
-    row[name] += verdict[name];
+  const { repeated, replayed, longest_gap_ms: longest_outage_ms } = ledger;
+  const row = rows.get(kind) ?? emptyRow();
+  add(row, { ...verdict, faults, repeated, replayed, longest_outage_ms });
   rows.set(kind, row);
   expect({ ...verdict, improper: [...new Set(ledger.improper)] }).toEqual({
     acknowledged: verdict.acknowledged,
@@ -46,27 +62,12 @@ export async function settle(
 
 /** Prints the table. @returns its sums. */
 export function printReport(): Row {
-  const all = {
-    ...{ faults: 0, acknowledged: 0, lost: 0, doubled: 0, invented: 0 },
-    longest_outage_ms: 0,
-  };
-  for (const row of rows.values()) {
-    for (const name of ['faults', 'acknowledged', 'lost', 'doubled', 'invented'] as const)
-      all[name] += row[name];
-    all.longest_outage_ms = Math.max(all.longest_outage_ms, row.longest_outage_ms);
-  }
-  const columns = [
-    'fault',
-    'times',
-    'writes acknowledged',
-    'lost',
-    'doubled',
-    'invented',
-    'longest outage',
-  ];
+  const all = emptyRow();
+  for (const row of rows.values()) add(all, row);
+  const columns = ['fault', ...sums, 'longest outage'];
   const lines = [...rows, ['all', all] as const].map(([kind, row]) => [
     kind,
-    ...[row.faults, row.acknowledged, row.lost, row.doubled, row.invented].map(String),
+    ...sums.map((name) => String(row[name])),
     `${(row.longest_outage_ms / 1000).toFixed(2)} s`,
   ]);
   const widths = columns.map((name, at) =>
