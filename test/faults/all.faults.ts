@@ -7,7 +7,7 @@ import { useProcesses } from '../support/process.ts';
 import { expectTargets, printReport } from './report.ts';
 
 /** Far beyond what any takes: whoever reaches it hangs. */
-const TEST_TIMEOUT_MS = 300_000;
+const TEST_TIMEOUT_MS = 1_200_000;
 
 useProcesses();
 setDefaultTimeout(TEST_TIMEOUT_MS);
@@ -18,8 +18,8 @@ await import('./network.ts');
 await import('./embedded.ts');
 await import('./statements.ts');
 
-test('over 300 faults and 100,000 writes: none lost, none doubled, none invented', () => {
+test('over 300 faults and 100,000 writes: none lost, doubled, invented or torn', () => {
   const all = printReport();
   expectTargets(all);
-  expect([all.lost, all.doubled, all.invented]).toEqual([0, 0, 0]);
+  expect([all.lost, all.doubled, all.invented, all.torn]).toEqual([0, 0, 0, 0]);
 });

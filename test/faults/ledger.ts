@@ -1,7 +1,7 @@
 /**
  * Clients that write without a pause and keep a ledger of what they were told. Afterwards the ledger is held against the
  * tables: what was acknowledged is there once, what was refused is not there, what nobody sent is not there, and a write
- * whose answer was lost is there once or not at all. Every other client sends an `Idempotency-Key` and repeats a write
+ * whose answer was lost is there once or not at all, a batch whole or not at all. Every other client sends an `Idempotency-Key` and repeats a write
  * until it is acknowledged: that is there exactly once, whatever has become of the answers before.
  */
 import { SQL } from 'bun';
@@ -11,7 +11,11 @@ import { readSettings } from '../../src/settings.ts';
 import { until } from '../support/process.ts';
 import { JWT_SECRET } from './service.ts';
 
-const WRITERS = 24;
+/** Of four kinds: one task or a batch at a time, with a key or without. */
+const WRITERS = 16;
+const BATCH_LENGTH = 20;
+/** Between the name of a batch and the number of a task in it. */
+const OF_BATCH = ' of batch, ';
 /** Whoever was refused waits a little, so that the rest of the machine gets its turn. */
 const PAUSE_MS = 20;
 /** The longest a request may take: a wait for a connection, a statement, and the silence after its timeout. */
@@ -27,7 +31,7 @@ export interface Writer {
 type Outcome = 'acknowledged' | 'refused' | 'lost';
 
 export interface Load {
-  /** How many were acknowledged so far. */
+  /** How many tasks were acknowledged so far. */
   readonly acknowledged: number;
   /** How many were answered with a refusal. */
   readonly refused: number;
@@ -75,6 +79,18 @@ export async function createWriter(database_url: string): Promise<Writer> {
 
 let titles = 0;
 
+interface Asked {
+  path: string;
+  titles: string[];
+  key: string | undefined;
+}
+
+interface Answer {
+  title?: string;
+  results?: { task: { title: string } }[];
+  code?: string;
+}
+
 /** Begins to write to whichever URL is given at the moment. */
 export function beginLoad({ token, project_id }: Writer, url: () => string): Load {
   const outcomes = new Map<string, Outcome>();
@@ -87,13 +103,21 @@ export function beginLoad({ token, project_id }: Writer, url: () => string): Loa
   let replayed = 0;
   let running = true;
 
-  async function write(keyed: boolean) {
+  /** Writes on and on, in one of the four ways of `at`. */
+  async function write(at: number) {
+    const [batched, keyed] = [at % 4 >= 2, at % 2 === 1];
     while (running) {
       titles += 1;
-      const title = `write ${titles}`;
+      const name = `write ${titles}`;
+      const asked = {
+        path: batched ? '/tasks/batch' : `/tasks/projects/${project_id}`,
+        titles: batched
+          ? Array.from({ length: BATCH_LENGTH }, (_, n) => `${name}${OF_BATCH}${n}`)
+          : [name],
+        key: keyed ? name.replace(' ', '-') : undefined,
+      };
       for (let tries = 1; ; tries += 1) {
-        const outcome = await attempt(title, keyed);
-        if (outcome === 'acknowledged') break;
+        if ((await attempt(asked)) === 'acknowledged') break;
         await Bun.sleep(PAUSE_MS);
         if (!keyed) break;
         if (tries === 1) repeated += 1;
@@ -101,49 +125,54 @@ export function beginLoad({ token, project_id }: Writer, url: () => string): Loa
     }
   }
 
-  async function attempt(title: string, keyed: boolean): Promise<Outcome> {
+  async function attempt(asked: Asked): Promise<Outcome> {
     const begun_ms = performance.now();
     // Until the answer says better; a refusal says nothing of the try before.
-    const before = outcomes.get(title);
-    outcomes.set(title, 'lost');
-    const outcome = await send(title, keyed);
-    outcomes.set(title, before === 'lost' && outcome === 'refused' ? 'lost' : outcome);
+    const before = outcomes.get(asked.titles[0] ?? '');
+    for (const title of asked.titles) outcomes.set(title, 'lost');
+    const outcome = await send(asked);
     const ended_ms = performance.now();
     longest_answer_ms = Math.max(longest_answer_ms, ended_ms - begun_ms);
-    if (outcome === 'acknowledged') answers.push({ title, begun_ms, ended_ms });
+    const known = before === 'lost' && outcome === 'refused' ? 'lost' : outcome;
+    for (const title of asked.titles) {
+      outcomes.set(title, known);
+      if (known === 'acknowledged') answers.push({ title, begun_ms, ended_ms });
+    }
     return outcome;
   }
 
-  async function send(title: string, keyed: boolean): Promise<Outcome> {
+  async function send({ path, titles, key }: Asked): Promise<Outcome> {
+    const operations = titles.map((title) => ({ op: 'create', project_id, title }));
     let response: Response;
-    let body: { code?: string; title?: string };
+    let body: Answer;
     try {
-      response = await fetch(`${url()}/tasks/projects/${project_id}`, {
+      response = await fetch(url() + path, {
         method: 'POST',
         headers: {
           authorization: `Bearer ${token}`,
           'content-type': 'application/json',
-          ...(keyed && { 'idempotency-key': title.replace(' ', '-') }),
+          ...(key !== undefined && { 'idempotency-key': key }),
         },
-        body: JSON.stringify({ title }),
+        body: JSON.stringify(path === '/tasks/batch' ? { operations } : { title: titles[0] }),
         signal: AbortSignal.timeout(ANSWER_MS_MAX),
       });
-      body = (await response.json()) as typeof body;
+      body = (await response.json()) as Answer;
     } catch (error) {
       const { code, name } = error as Error & { code?: string };
       if (name === 'TimeoutError') improper.push(`no answer in ${ANSWER_MS_MAX} ms`);
       return code === 'ConnectionRefused' ? 'refused' : 'lost';
     }
-    const { status } = response;
-    if (status === 201) {
-      if (response.headers.has('idempotency-replayed')) replayed += 1;
-      if (body.title !== title) improper.push(`${title} was answered with ${body.title}`);
+    const { status, headers } = response;
+    if (status === 200 || status === 201) {
+      if (headers.has('idempotency-replayed')) replayed += 1;
+      const made = body.results?.map(({ task }) => task.title) ?? [body.title];
+      if (!Bun.deepEquals(made, titles)) improper.push(`${titles} was answered with ${made}`);
       return 'acknowledged';
     }
     // The try before is under way still, though its client has heard of no more.
     if (body.code === 'idempotency_in_flight') return 'lost';
     refused += 1;
-    if (status !== 503 || !response.headers.has('retry-after')) {
+    if (status !== 503 || !headers.has('retry-after')) {
       improper.push(`${status} ${body.code}`);
       return 'lost';
     }
@@ -151,7 +180,7 @@ export function beginLoad({ token, project_id }: Writer, url: () => string): Loa
   }
 
   const begun_ms = performance.now();
-  const writers = Array.from({ length: WRITERS }, (_, at) => write(at % 2 === 0));
+  const writers = Array.from({ length: WRITERS }, (_, at) => write(at));
   return {
     get acknowledged() {
       return answers.length;
@@ -210,6 +239,8 @@ export interface Verdict {
   doubled: number;
   /** There, though refused or never sent. */
   invented: number;
+  /** Batches of which a part is there. */
+  torn: number;
 }
 
 /** Holds a ledger against the rows of its project. */
@@ -223,7 +254,7 @@ export async function checkLedger(
     select title, count(*)::int as times from tasks where project_id = ${project_id} group by title`;
   await sql.close();
   const times = new Map(rows.map((row) => [row.title, row.times]));
-  const verdict: Verdict = { acknowledged: 0, lost: 0, doubled: 0, invented: 0 };
+  const verdict: Verdict = { acknowledged: 0, lost: 0, doubled: 0, invented: 0, torn: 0 };
   for (const [title, outcome] of outcomes) {
     if (outcome !== 'acknowledged') continue;
     verdict.acknowledged += 1;
@@ -234,5 +265,10 @@ export async function checkLedger(
     if (outcome === undefined || outcome === 'refused') verdict.invented += 1;
     if (count > 1) verdict.doubled += 1;
   }
+  const batches = Map.groupBy(
+    [...times.keys()].filter((title) => title.includes(OF_BATCH)),
+    (title) => title.split(OF_BATCH)[0],
+  );
+  for (const present of batches.values()) if (present.length !== BATCH_LENGTH) verdict.torn += 1;
   return verdict;
 }

@@ -7,7 +7,7 @@ import { expectBack, expectUnready, watchLiveness } from './recovery.ts';
 import { settle, times } from './report.ts';
 import { type Service, startService } from './service.ts';
 
-const WRITES_BETWEEN = 150;
+const WRITES_BETWEEN = 250;
 const DELAYS_MS = [5, 50, 200];
 
 describe('the network', () => {

@@ -46,7 +46,7 @@ describe('PostgreSQL', () => {
   }
 
   test('kill -9 of the postmaster', () =>
-    underLoad('kill -9 of PostgreSQL', times(20), 600, async () => {
+    underLoad('kill -9 of PostgreSQL', times(20), 400, async () => {
       await cluster.kill();
       await expectUnready(service);
       await cluster.start();
@@ -54,7 +54,7 @@ describe('PostgreSQL', () => {
     }));
 
   test.each(['immediate', 'fast'] as const)('shutdown, %s', (mode) =>
-    underLoad(`${mode} shutdown`, times(10), 600, async () => {
+    underLoad(`${mode} shutdown`, times(10), 400, async () => {
       await cluster.stop(mode);
       await expectUnready(service);
       await cluster.start();
@@ -74,7 +74,7 @@ describe('PostgreSQL', () => {
     }));
 
   test('every backend terminated in the middle of its statement', () =>
-    underLoad('all backends terminated', times(80), 200, async () => {
+    underLoad('all backends terminated', times(80), 250, async () => {
       await withSql(
         (sql) =>
           sql`select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'mantou'`,
@@ -83,7 +83,7 @@ describe('PostgreSQL', () => {
     }));
 
   test('every statement cancelled', () =>
-    underLoad('all statements cancelled', times(15), 150, async () => {
+    underLoad('all statements cancelled', times(15), 250, async () => {
       await withSql(
         (sql) =>
           sql`select pg_cancel_backend(pid) from pg_stat_activity where application_name = 'mantou' and state = 'active'`,

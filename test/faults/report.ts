@@ -24,12 +24,13 @@ const sums = [
   'lost',
   'doubled',
   'invented',
+  'torn',
 ] as const;
 const rows = new Map<string, Row>();
 
 const emptyRow = (): Row => ({
   ...{ faults: 0, acknowledged: 0, repeated: 0, replayed: 0 },
-  ...{ lost: 0, doubled: 0, invented: 0, longest_outage_ms: 0 },
+  ...{ lost: 0, doubled: 0, invented: 0, torn: 0, longest_outage_ms: 0 },
 });
 
 function add(row: Row, more: Row) {
@@ -55,6 +56,7 @@ export async function settle(
     lost: 0,
     doubled: 0,
     invented: 0,
+    torn: 0,
     improper: [],
   });
   expect(ledger.longest_answer_ms).toBeLessThan(ANSWER_MS_MAX);

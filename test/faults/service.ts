@@ -3,7 +3,7 @@ import { type Process, start, until } from '../support/process.ts';
 
 export const JWT_SECRET = 'a secret of thirty-two bytes or more, for faults';
 export const STATEMENT_TIMEOUT_SECONDS = 2;
-export const POOL_SIZE = 10;
+export const POOL_SIZE = 5;
 
 export interface Service {
   readonly url: string;
