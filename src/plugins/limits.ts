@@ -17,7 +17,7 @@ const of_address: RateLimit = { name: 'address', quota: 2000, window_seconds: 10
 const BUCKETS_MAX = 50_000;
 
 /** Whoever watches over the service must not be turned away when it has most to do. */
-export const isUnlimited = (path: string) => /^\/(health\/(live|ready)|metrics)\/?$/.test(path);
+export const isUnlimited = (path: string) => /^\/health\/(live|ready)\/?$/.test(path);
 
 /**
  * Every request counts for its address, and one that has come to a handler for its user too. The answer tells what is
