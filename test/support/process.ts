@@ -140,11 +140,11 @@ export async function refusalOf(environment: Environment, options?: Options): Pr
 export async function until<T>(
   what: string,
   condition: () => T | Promise<T>,
-): Promise<Exclude<T, false | undefined>> {
+): Promise<Exclude<T, false | null | undefined>> {
   const deadline = Date.now() + DEADLINE_MS;
   for (;;) {
     const held = await condition();
-    if (held) return held as Exclude<T, false | undefined>;
+    if (held) return held as Exclude<T, false | null | undefined>;
     if (Date.now() > deadline) throw new Error(`waited in vain: ${what}`);
     await Bun.sleep(POLL_INTERVAL_MS);
   }
