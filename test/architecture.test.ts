@@ -57,7 +57,20 @@ const allowed: Record<string, string[]> = {
     'shutdown',
     'standard-error',
   ],
-  cli: ['app', 'db', 'exit', 'passwords', 'plugins', 'settings'],
+  cli: [
+    'app',
+    'cannot-start',
+    'db',
+    'exit',
+    'handlers',
+    'passwords',
+    'plugins',
+    'problem',
+    'schemas',
+    'secrets',
+    'settings',
+    '../drizzle/meta/_journal.json',
+  ],
   app: ['platform', 'plugins', 'routes', 'schemas'],
   routes: ['handlers', 'platform', 'plugins', 'problem', 'schemas'],
   plugins: [
@@ -85,7 +98,16 @@ const allowed: Record<string, string[]> = {
   schemas: ['db', 'problem'],
   passwords: ['bounded-concurrency', 'platform', 'problem'],
   platform: ['db', 'log', 'settings'],
-  db: ['bounded-concurrency', 'cannot-start', 'data-folder', 'problem', 'settings', 'words'],
+  db: [
+    'bounded-concurrency',
+    'cannot-start',
+    'data-folder',
+    'problem',
+    'settings',
+    'words',
+    '../drizzle/meta/_journal.json',
+    '../package.json',
+  ],
   'bounded-concurrency': ['problem'],
   'describe-error': ['db'],
   metrics: ['platform', '../package.json'],
@@ -181,7 +203,7 @@ describe('routes', () => {
 
 test('Bun, Node and the environment are touched only where a runtime is meant', () => {
   const runtime =
-    /^(server|serve|exit|metrics|standard-error|cli\/.*|settings|data-folder|passwords\/bun|db\/(client|embedded|migrate))$/;
+    /^(server|serve|exit|metrics|standard-error|cli\/.*|settings|data-folder|passwords\/bun|db\/(backup.*|client|connection|embedded|migrate|restore))$/;
   for (const { name, text, packages } of sources) {
     if (runtime.test(name)) continue;
     // Without comments and types, which may name what they like.

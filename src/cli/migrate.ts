@@ -1,17 +1,13 @@
 /** `bun run migrate`: brings the database to this version's schema and exits, before replicas start. */
-import { joinDatabase } from '../db/embedded.ts';
 import { migrate } from '../db/migrate.ts';
-import { exitWithReason } from '../exit.ts';
 import { readSettings } from '../settings.ts';
+import { runCommand, usingDatabase } from './command.ts';
 
-try {
-  const database = await joinDatabase(readSettings(process.env));
-  try {
-    await migrate(database.url);
-  } finally {
-    await database.leave();
-  }
+const usage = `bun run migrate
+
+Brings the database to the schema of this version and exits. Once is enough for all replicas; a start does it too.`;
+
+await runCommand({ usage, arguments: 0 }, process.argv.slice(2), async () => {
+  await usingDatabase(readSettings(process.env), migrate);
   console.log('The database is migrated');
-} catch (error) {
-  exitWithReason(error);
-}
+});
