@@ -1,0 +1,90 @@
+/**
+ * `bun run bench:backup`: how fast a database is backed up and restored, in MB of rows a second, and how much memory
+ * that takes. Asserts nothing.
+ */
+import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { SQL } from 'bun';
+import { dumpDatabase } from '../src/db/backup.ts';
+import { compress } from '../src/db/backup-format.ts';
+import { joinEmbeddedPostgres } from '../src/db/embedded.ts';
+import { migrate } from '../src/db/migrate.ts';
+import { restoreDatabase } from '../src/db/restore.ts';
+
+const PROJECTS = 1000;
+const TASKS_PER_PROJECT = Number(process.env.TASKS_PER_PROJECT ?? 1000);
+const MB = 1e6;
+
+/** Runs the work. @returns the seconds it took and the most memory that the process held meanwhile, in MB. */
+async function measure(work: () => Promise<unknown>) {
+  let peak = 0;
+  const sample = () => {
+    peak = Math.max(peak, process.memoryUsage.rss());
+  };
+  const timer = setInterval(sample, 50);
+  const begun = performance.now();
+  await work();
+  clearInterval(timer);
+  sample();
+  return { seconds: (performance.now() - begun) / 1000, peak_mb: peak / MB };
+}
+
+async function fill(url: string) {
+  const sql = new SQL({ url, max: 1 });
+  await sql`
+    insert into users (id, username, email, password_hash)
+    values (uuidv7(), 'bench', 'bench@example.org', 'none')`;
+  await sql`
+    insert into projects (id, name) select uuidv7(), 'Project ' || n from generate_series(1, ${PROJECTS}::int) n`;
+  await sql`
+    insert into project_members (project_id, user_id, role) select projects.id, users.id, 'owner' from projects, users`;
+  await sql`
+    insert into tasks (id, project_id, title, description, labels, assignee_id, created_by)
+    select uuidv7(), m.project_id, 'Task ' || n, 'What there is to do: ' || md5(random()::text) || repeat(' and so on', n % 20),
+           array['label ' || n % 7], m.user_id, m.user_id
+    from project_members m, generate_series(1, ${TASKS_PER_PROJECT}::int) n`;
+  await sql`vacuum analyze`;
+  await sql`checkpoint`;
+  await sql.close();
+}
+
+const folder = await mkdtemp(join(tmpdir(), 'mantou-bench-'));
+try {
+  const [full, empty] = await Promise.all([
+    joinEmbeddedPostgres(join(folder, 'full')),
+    joinEmbeddedPostgres(join(folder, 'empty')),
+  ]);
+  await migrate(full.url);
+  await fill(full.url);
+  const file = join(folder, 'backup');
+  const at_rest = process.memoryUsage.rss() / MB;
+
+  let bytes = 0;
+  const backup = await measure(async () => {
+    async function* counted() {
+      for await (const chunk of dumpDatabase(full.url)) {
+        bytes += chunk.length;
+        yield chunk;
+      }
+    }
+    const out = Bun.file(file).writer();
+    for await (const frame of compress(counted())) {
+      out.write(frame);
+      await out.flush();
+    }
+    await out.end();
+  });
+  const restored = await measure(() => restoreDatabase(empty.url, file));
+  const { size } = await stat(file);
+
+  const rate = ({ seconds }: { seconds: number }) => `${(bytes / MB / seconds).toFixed(0)} MB/s`;
+  console.log(`${PROJECTS * TASKS_PER_PROJECT} tasks, ${(bytes / MB).toFixed(0)} MB of rows`);
+  console.log(`the file:   ${(size / MB).toFixed(0)} MB`);
+  console.log(`back up:    ${rate(backup)}, ${backup.peak_mb.toFixed(0)} MB of memory`);
+  console.log(`restore:    ${rate(restored)}, ${restored.peak_mb.toFixed(0)} MB of memory`);
+  console.log(`before:     ${at_rest.toFixed(0)} MB of memory`);
+  await Promise.all([full.leave(), empty.leave()]);
+} finally {
+  await rm(folder, { recursive: true, force: true });
+}

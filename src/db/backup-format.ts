@@ -1,0 +1,135 @@
+/**
+ * What a backup looks like, version 1: a SQL script, compressed with zstd (RFC 8878).
+ *
+ *     -- mantou backup 1 {"version":"0.1.0","migration":1795442978417,"created_at":"…","postgres":"18.4"}
+ *     COPY "users" ("id", "username", …) FROM stdin;
+ *     …rows in PostgreSQL's text format…
+ *     \.
+ *     …the other tables, none before one that it refers to…
+ *     -- end {"rows":{"users":2,…}}
+ *
+ * The last frame is one that decompressors skip: it holds the SHA-256 of all bytes before it. So `zstd -dc` prints the
+ * script, `psql` can run it in a database that is migrated and empty, and no byte of a file can be missing or another
+ * without being noticed. The digest is no signature: who can write the file can forge it.
+ */
+import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { getTableName, is } from 'drizzle-orm';
+import { getTableConfig, PgTable } from 'drizzle-orm/pg-core';
+import { CannotStart } from '../cannot-start.ts';
+import * as schema from './schema.ts';
+
+export const FORMAT_VERSION = 1;
+export const END_OF_DATA = '\\.\n';
+
+/** What restoring needs to know before the first row. */
+export interface BackupHeader {
+  /** Of mantou. */
+  version: string;
+  /** The latest migration of the database, by the time it was generated, as Drizzle keeps its books. */
+  migration: number;
+  created_at: string;
+  /** The version of the server. */
+  postgres: string;
+}
+
+/** How many rows each table has. */
+export type RowCounts = Record<string, number>;
+
+export const headerLine = (header: BackupHeader) =>
+  `-- mantou backup ${FORMAT_VERSION} ${JSON.stringify(header)}\n`;
+
+export const endLine = (rows: RowCounts) => `-- end ${JSON.stringify({ rows })}\n`;
+
+export const copyStatement = (table: string, columns: readonly string[]) =>
+  `COPY "${table}" (${columns.map((column) => `"${column}"`).join(', ')})`;
+
+/** Every table of the schema, none before one that it refers to, with the columns that are not worked out from others. */
+export function tablesToKeep(): { name: string; columns: string[] }[] {
+  const ordered = new Set<PgTable>();
+  const visit = (table: PgTable) => {
+    const { foreignKeys } = getTableConfig(table);
+    for (const { foreignTable } of foreignKeys.map((key) => key.reference()))
+      if (foreignTable !== table && !ordered.has(foreignTable)) visit(foreignTable);
+    ordered.add(table);
+  };
+  for (const one of Object.values(schema)) if (is(one, PgTable)) visit(one);
+  return [...ordered].map((table) => ({
+    name: getTableName(table),
+    columns: getTableConfig(table)
+      .columns.filter(({ generated }) => generated === undefined)
+      .map(({ name }) => name),
+  }));
+}
+
+// --- Frames ----------------------------------------------------------------------------------------------------
+
+/** What is compressed at once: enough to compress well, little enough to hold. */
+const BLOCK_BYTES = 1024 ** 2;
+const COMPRESSION_LEVEL = 3;
+
+/** RFC 8878 §3.1.2: a magic number and the length, both little-endian. */
+const DIGEST_BYTES = 32;
+const SKIPPABLE_FRAME_MAGIC = 0x184d2a50;
+const digestFrameHeader = Buffer.alloc(8);
+digestFrameHeader.writeUInt32LE(SKIPPABLE_FRAME_MAGIC, 0);
+digestFrameHeader.writeUInt32LE(DIGEST_BYTES, 4);
+const DIGEST_FRAME_BYTES = digestFrameHeader.length + DIGEST_BYTES;
+
+/** The bytes of the file that holds this script. */
+export async function* compress(script: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const hash = new Bun.CryptoHasher('sha256');
+  // One block is compressed while the next is read.
+  let compressing: Promise<Uint8Array> | undefined;
+  async function* finished() {
+    if (!compressing) return;
+    const frame = await compressing;
+    hash.update(frame);
+    yield frame;
+  }
+  for await (const block of blocksOf(script)) {
+    yield* finished();
+    compressing = Bun.zstdCompress(block, { level: COMPRESSION_LEVEL });
+  }
+  yield* finished();
+  yield Buffer.concat([digestFrameHeader, hash.digest()]);
+}
+
+async function* blocksOf(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer<ArrayBuffer>> {
+  let [collected, length]: [Uint8Array[], number] = [[], 0];
+  for await (const chunk of chunks) {
+    collected.push(chunk);
+    length += chunk.length;
+    if (length < BLOCK_BYTES) continue;
+    yield Buffer.concat(collected);
+    [collected, length] = [[], 0];
+  }
+  if (length > 0) yield Buffer.concat(collected);
+}
+
+/**
+ * The compressed bytes of a backup, without the digest.
+ * @throws {CannotStart} after the last of them, when the file is not what was written.
+ */
+export async function* readFrames(file: string): AsyncGenerator<Buffer> {
+  const end = (await sizeOf(file)) - DIGEST_FRAME_BYTES;
+  if (end <= 0) throw new CannotStart(`${file} is too short for a backup`);
+  const hash = new Bun.CryptoHasher('sha256');
+  for await (const chunk of createReadStream(file, { end: end - 1 })) {
+    hash.update(chunk);
+    yield chunk;
+  }
+  const written = Buffer.from(await Bun.file(file).slice(end).arrayBuffer());
+  if (!written.equals(Buffer.concat([digestFrameHeader, hash.digest()])))
+    throw new CannotStart(
+      `${file} is damaged, incomplete or no backup: its checksum does not match`,
+    );
+}
+
+async function sizeOf(file: string): Promise<number> {
+  try {
+    return (await stat(file)).size;
+  } catch (error) {
+    throw new CannotStart(`${file} cannot be read (${(error as NodeJS.ErrnoException).code})`);
+  }
+}

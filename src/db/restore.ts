@@ -1,0 +1,229 @@
+/** Fills an empty database from a backup: all of it, or nothing. */
+import { pipeline } from 'node:stream/promises';
+import { createZstdDecompress } from 'node:zlib';
+import type { SQL } from 'bun';
+import { entries } from '../../drizzle/meta/_journal.json';
+import { CannotStart } from '../cannot-start.ts';
+import {
+  type BackupHeader,
+  copyStatement,
+  END_OF_DATA,
+  FORMAT_VERSION,
+  type RowCounts,
+  readFrames,
+  tablesToKeep,
+} from './backup-format.ts';
+import { explainFailure, nameDatabase, openConnection } from './connection.ts';
+import {
+  applyMigrations,
+  findLatestMigration,
+  MIGRATION_LOCK,
+  migrateWithin,
+  setSessionForCopies,
+} from './migrate.ts';
+
+/**
+ * Verifies the file, then in one transaction makes the tables as they were when it was written, fills them, and
+ * migrates on to this version.
+ * @param onProgress the table that is being filled, and how many bytes of the script have been read.
+ * @returns how many rows there are now.
+ * @throws {CannotStart} when the file or the database is not fit for it; then nothing has changed.
+ */
+export async function restoreDatabase(
+  url: string,
+  file: string,
+  onProgress: (table: string, bytes: number) => void = () => undefined,
+): Promise<RowCounts> {
+  // All of it once, for its checksum alone.
+  for await (const _ of readFrames(file));
+  const client = openConnection(url, 'restore');
+  try {
+    // No process that starts meanwhile migrates, or finds half of a schema.
+    await client`select pg_advisory_lock(${MIGRATION_LOCK})`;
+    await client`begin`;
+    await setSessionForCopies(client);
+    let rows: RowCounts = {};
+    await pipeline(readFrames(file), createZstdDecompress(), async (script) => {
+      rows = await fill(client, readScript(script), { url, file, onProgress });
+    });
+    await client`commit`;
+    return rows;
+  } catch (error) {
+    if (error instanceof CannotStart) throw error;
+    throw new CannotStart(explainFailure(error, url, 'restored'));
+  } finally {
+    // Without a commit, this rolls back.
+    await client.close({ timeout: 0 });
+  }
+}
+
+interface Source {
+  url: string;
+  file: string;
+  onProgress: (table: string, bytes: number) => void;
+}
+
+async function fill(client: SQL, script: Script, { url, file, onProgress }: Source) {
+  const header = readHeader(await script.line(), file);
+  await makeTables(client, url, header);
+  const rows: RowCounts = {};
+  const aside: Aside = { indexes: [], keys: [] };
+  let line = await script.line();
+  for (; !line.startsWith('-- end '); line = await script.line()) {
+    const { table, statement } = readCopy(line, file);
+    await setAside(client, table, aside);
+    const query = client.unsafe(statement);
+    const writer = query.writable().getWriter();
+    for await (const bytes of script.data()) {
+      onProgress(table, script.bytes);
+      await writer.write(bytes);
+    }
+    await writer.close();
+    rows[table] = (await query).count;
+  }
+  const end: { rows: RowCounts } = JSON.parse(line.slice('-- end '.length));
+  if (!Bun.deepEquals(rows, end.rows) || !(await script.isAtEnd()))
+    throw new CannotStart(`${file} does not hold the rows that it says it does`);
+  for (const statement of [...aside.indexes, ...aside.keys]) await client.unsafe(statement);
+  await migrateWithin(client);
+  // Until the server has counted the rows it would plan as if there were none.
+  await client`analyze`;
+  return rows;
+}
+
+/** Makes the tables as they were when the backup was written. */
+async function makeTables(client: SQL, url: string, { migration, version }: BackupHeader) {
+  if (!entries.some(({ when }) => when === migration))
+    throw new CannotStart(
+      `the backup was made by mantou ${version}, which this version does not know: restore it with that or a later one`,
+    );
+  for (const { name } of tablesToKeep()) {
+    const [existing] = await client`select to_regclass(${name}) as name`;
+    if (existing.name === null) continue;
+    await client.unsafe(`lock table "${name}" in access exclusive mode`);
+    const [row] = await client.unsafe(`select from "${name}" limit 1`);
+    if (row !== undefined)
+      throw new CannotStart(
+        `${nameDatabase(url)} is not empty: the table ${name} holds rows. Name another database, or another DATA_DIR`,
+      );
+  }
+  if (((await findLatestMigration(client)) ?? 0) > migration)
+    throw new CannotStart(
+      `${nameDatabase(url)} is of a later version than the backup: name a database without tables, which is brought up to date afterwards`,
+    );
+  await applyMigrations(client, migration);
+}
+
+/** Statements that make again what was taken away, and so check every row. */
+interface Aside {
+  indexes: string[];
+  keys: string[];
+}
+
+/**
+ * Takes away the foreign keys and indexes of a table: to make them once over all rows takes half the time of keeping
+ * them row by row.
+ */
+async function setAside(client: SQL, table: string, { indexes, keys }: Aside) {
+  const foreign_keys: Record<string, string>[] = await client`
+    select conrelid::regclass as table, quote_ident(conname) as name, pg_get_constraintdef(oid) as definition
+    from pg_constraint where contype = 'f' and to_regclass(${table}) in (conrelid, confrelid)`;
+  for (const { table, name, definition } of foreign_keys) {
+    await client.unsafe(`alter table ${table} drop constraint ${name}`);
+    keys.push(`alter table ${table} add constraint ${name} ${definition}`);
+  }
+  const plain_indexes: Record<string, string>[] = await client`
+    select indexrelid::regclass as name, pg_get_indexdef(indexrelid) as definition
+    from pg_index where indrelid = to_regclass(${table})
+      and not exists (select from pg_constraint where conindid = indexrelid)`;
+  for (const { name, definition = '' } of plain_indexes) {
+    await client.unsafe(`drop index ${name}`);
+    indexes.push(definition);
+  }
+}
+
+function readHeader(line: string, file: string): BackupHeader {
+  const [, format, json = ''] = /^-- mantou backup (\d+) (\{.*\})$/.exec(line) ?? [];
+  if (format === undefined) throw new CannotStart(`${file} is no backup of mantou`);
+  if (Number(format) !== FORMAT_VERSION)
+    throw new CannotStart(
+      `${file} has the format ${format}, this version reads ${FORMAT_VERSION}: restore it with the version that wrote it`,
+    );
+  return JSON.parse(json);
+}
+
+/** Names are checked, so that nothing else of what the file says is run. */
+function readCopy(line: string, file: string): { table: string; statement: string } {
+  const [, table = '', list = ''] = /^COPY "([a-z]\w*)" \((.*)\) FROM stdin;$/.exec(line) ?? [];
+  const columns = [...list.matchAll(/"([a-z]\w*)"/g)].map(([, name]) => name ?? '');
+  const statement = `${copyStatement(table, columns)} FROM stdin`;
+  if (`${statement};` !== line || table.startsWith('pg_'))
+    throw new CannotStart(`${file} holds what no backup of mantou does`);
+  return { table, statement };
+}
+
+// --- The script ------------------------------------------------------------------------------------------------
+
+interface Script {
+  /** How many have been read. */
+  readonly bytes: number;
+  /** The next line outside data. */
+  line(): Promise<string>;
+  /** The data that follow, up to their end, in pieces that are no lines. */
+  data(): AsyncGenerator<Uint8Array>;
+  isAtEnd(): Promise<boolean>;
+}
+
+const END_OF_LATER_DATA = `\n${END_OF_DATA}`;
+
+function readScript(source: AsyncIterable<Buffer>): Script {
+  const chunks = source[Symbol.asyncIterator]();
+  let rest: Buffer = Buffer.alloc(0);
+  let bytes = 0;
+  const more = async () => {
+    const next = await chunks.next();
+    if (next.done) return false;
+    bytes += next.value.length;
+    rest = rest.length === 0 ? next.value : Buffer.concat([rest, next.value]);
+    return true;
+  };
+  const demand = async () => {
+    if (!(await more())) throw new CannotStart('the backup ends before its end');
+  };
+  const take = (length: number) => {
+    const taken = rest.subarray(0, length);
+    rest = rest.subarray(length);
+    return taken;
+  };
+  return {
+    get bytes() {
+      return bytes;
+    },
+    async line() {
+      while (!rest.includes('\n')) await demand();
+      return take(rest.indexOf('\n') + 1)
+        .toString()
+        .slice(0, -1);
+    },
+    async *data() {
+      while (rest.length < END_OF_DATA.length) await demand();
+      if (rest.toString('latin1', 0, END_OF_DATA.length) === END_OF_DATA) {
+        take(END_OF_DATA.length);
+        return;
+      }
+      for (;;) {
+        const end = rest.indexOf(END_OF_LATER_DATA);
+        if (end >= 0) {
+          yield take(end + 1);
+          take(END_OF_DATA.length);
+          return;
+        }
+        // What may be the beginning of the end is looked at again with what follows.
+        const sure = rest.length - END_OF_LATER_DATA.length + 1;
+        if (sure > 0) yield take(sure);
+        await demand();
+      }
+    },
+    isAtEnd: async () => rest.length === 0 && !(await more()),
+  };
+}
