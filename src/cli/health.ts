@@ -1,0 +1,11 @@
+/** The container's health check: whether the server of this environment answers. Exit code 0 or 1. */
+import { readSettings } from '../settings.ts';
+
+const { host, port } = readSettings(process.env);
+const name = /^(0\.0\.0\.0|::)$/.test(host) ? '127.0.0.1' : host;
+const url = `http://${name.includes(':') ? `[${name}]` : name}:${port}/health/live`;
+const answered = await fetch(url).then(
+  ({ ok }) => ok,
+  () => false,
+);
+process.exit(answered ? 0 : 1);
