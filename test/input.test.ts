@@ -55,7 +55,11 @@ async function aPlaceToWrite(): Promise<{
   const task = await ada.createTask(project.id);
   return {
     client: ada,
-    path: ({ path }) => path.replace('{project_id}', project.id).replace('{task_id}', task.id),
+    path: ({ path }) =>
+      path
+        .replace('{project_id}', project.id)
+        .replace('{task_id}', task.id)
+        .replace('{user_id}', ada.id),
   };
 }
 
@@ -72,7 +76,10 @@ test('the document has bodies to try', () => {
     'createApiToken',
     'createProject',
     'patchProject',
+    'addMember',
+    'patchMember',
     'createTask',
+    'batchTasks',
     'replaceTask',
     'patchTask',
   ]);
