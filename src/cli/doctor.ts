@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import type { SQL } from 'bun';
 import { entries } from '../../drizzle/meta/_journal.json';
 import { CannotStart } from '../cannot-start.ts';
-import { tablesToKeep } from '../db/backup-format.ts';
 import { explainFailure, openConnection } from '../db/connection.ts';
 import { findLatestMigration } from '../db/migrate.ts';
+import { allTables } from '../db/tables.ts';
 import { readSettings, type Settings } from '../settings.ts';
 import { runCommand, usingDatabase } from './command.ts';
 
@@ -183,7 +183,7 @@ async function checkPrivileges(client: SQL): Promise<Findings> {
     findings.push(
       `the user may not create tables, so migrations fail: grant create on database ${may.database} to ${may.user}; grant create on schema public to ${may.user}`,
     );
-  for (const { name } of tablesToKeep()) {
+  for (const { name } of allTables()) {
     const [table] = await client`
       select bool_and(has_table_privilege(to_regclass(${name}), privilege)) as granted
       from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) privilege where to_regclass(${name}) is not null`;

@@ -14,10 +14,7 @@
  */
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
-import { getTableName, is } from 'drizzle-orm';
-import { getTableConfig, PgTable } from 'drizzle-orm/pg-core';
 import { CannotStart } from '../cannot-start.ts';
-import * as schema from './schema.ts';
 
 export const FORMAT_VERSION = 1;
 export const END_OF_DATA = '\\.\n';
@@ -43,24 +40,6 @@ export const endLine = (rows: RowCounts) => `-- end ${JSON.stringify({ rows })}\
 
 export const copyStatement = (table: string, columns: readonly string[]) =>
   `COPY "${table}" (${columns.map((column) => `"${column}"`).join(', ')})`;
-
-/** Every table of the schema, none before one that it refers to, with the columns that are not worked out from others. */
-export function tablesToKeep(): { name: string; columns: string[] }[] {
-  const ordered = new Set<PgTable>();
-  const visit = (table: PgTable) => {
-    const { foreignKeys } = getTableConfig(table);
-    for (const { foreignTable } of foreignKeys.map((key) => key.reference()))
-      if (foreignTable !== table && !ordered.has(foreignTable)) visit(foreignTable);
-    ordered.add(table);
-  };
-  for (const one of Object.values(schema)) if (is(one, PgTable)) visit(one);
-  return [...ordered].map((table) => ({
-    name: getTableName(table),
-    columns: getTableConfig(table)
-      .columns.filter(({ generated }) => generated === undefined)
-      .map(({ name }) => name),
-  }));
-}
 
 // --- Frames ----------------------------------------------------------------------------------------------------
 

@@ -35,6 +35,8 @@ export function explainFailure(error: unknown, url: string, task: string): strin
       return `the user in DATABASE_URL may not create tables in ${where}: grant it CREATE on the database and on its schema public`;
     case '25006':
       return `${where} is read-only: name the primary server in DATABASE_URL`;
+    case '55P03':
+      return `${where} is too busy to be ${task}: wait for long transactions in it, or end them, and try again`;
     case '53300':
       return `${where} has no connection left: raise its limit, or end other clients`;
   }

@@ -11,7 +11,6 @@ import {
   FORMAT_VERSION,
   type RowCounts,
   readFrames,
-  tablesToKeep,
 } from './backup-format.ts';
 import { explainFailure, nameDatabase, openConnection } from './connection.ts';
 import {
@@ -21,6 +20,7 @@ import {
   migrateWithin,
   setSessionForCopies,
 } from './migrate.ts';
+import { allTables } from './tables.ts';
 
 /**
  * Verifies the file, then in one transaction makes the tables as they were when it was written, fills them, and
@@ -97,7 +97,7 @@ async function makeTables(client: SQL, url: string, { migration, version }: Back
     throw new CannotStart(
       `the backup was made by mantou ${version}, which this version does not know: restore it with that or a later one`,
     );
-  for (const { name } of tablesToKeep()) {
+  for (const { name } of allTables()) {
     const [existing] = await client`select to_regclass(${name}) as name`;
     if (existing.name === null) continue;
     await client.unsafe(`lock table "${name}" in access exclusive mode`);

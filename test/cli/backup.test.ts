@@ -5,8 +5,9 @@ import { join } from 'node:path';
 import { SQL } from 'bun';
 import { entries } from '../../drizzle/meta/_journal.json';
 import { dumpDatabase } from '../../src/db/backup.ts';
-import { compress, tablesToKeep } from '../../src/db/backup-format.ts';
+import { compress } from '../../src/db/backup-format.ts';
 import { restoreDatabase } from '../../src/db/restore.ts';
+import { allTables } from '../../src/db/tables.ts';
 import { useApi } from '../support/api.ts';
 import { createDatabase, createEmptyDatabase, dropDatabase } from '../support/cluster.ts';
 import { onSmallDisk, runCommand } from '../support/command.ts';
@@ -112,7 +113,7 @@ describe('a backup', () => {
     const rows = await api.sql`
       select table_name as table, column_name as column from information_schema.columns
       where table_schema = 'public' and is_generated = 'NEVER'`;
-    const kept = tablesToKeep().flatMap(({ name, columns }) =>
+    const kept = allTables().flatMap(({ name, columns }) =>
       columns.map((column) => `${name}.${column}`),
     );
     expect(kept.sort()).toEqual(
@@ -121,7 +122,7 @@ describe('a backup', () => {
   });
 
   test('names no table before one that it refers to', async () => {
-    const order = tablesToKeep().map(({ name }) => name);
+    const order = allTables().map(({ name }) => name);
     const references = await api.sql`
       select conrelid::regclass::text as table, confrelid::regclass::text as target
       from pg_constraint where contype = 'f' and conrelid <> confrelid`;

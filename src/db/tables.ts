@@ -1,0 +1,22 @@
+/** What the schema holds, for work on all of it: backups, restores, migrations. */
+import { getTableName, is } from 'drizzle-orm';
+import { getTableConfig, PgTable } from 'drizzle-orm/pg-core';
+import * as schema from './schema.ts';
+
+/** Every table of the schema, none before one that it refers to, with the columns that are not worked out from others. */
+export function allTables(): { name: string; columns: string[] }[] {
+  const ordered = new Set<PgTable>();
+  const visit = (table: PgTable) => {
+    const { foreignKeys } = getTableConfig(table);
+    for (const { foreignTable } of foreignKeys.map((key) => key.reference()))
+      if (foreignTable !== table && !ordered.has(foreignTable)) visit(foreignTable);
+    ordered.add(table);
+  };
+  for (const one of Object.values(schema)) if (is(one, PgTable)) visit(one);
+  return [...ordered].map((table) => ({
+    name: getTableName(table),
+    columns: getTableConfig(table)
+      .columns.filter(({ generated }) => generated === undefined)
+      .map(({ name }) => name),
+  }));
+}
