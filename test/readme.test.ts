@@ -54,6 +54,15 @@ test('every command in the table exists', () => {
   for (const name of ['start', 'dev']) expect(Object.keys(scripts)).toContain(name);
 });
 
+test('every command in the chapters on operations exists', () => {
+  const operations_guide = readFileSync(join(root, 'docs/operations.md'), 'utf8');
+  const named = [...operations_guide.matchAll(/\bbun run\s+([\w:]+)/g)].map(
+    ([, name = '']) => name,
+  );
+  expect(named.length).toBeGreaterThan(10);
+  for (const name of named) expect(Object.keys(scripts)).toContain(name);
+});
+
 test('the table of routes has every operation, and no other', () => {
   const listed = section('Routes')
     .split('\n')
