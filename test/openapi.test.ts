@@ -61,12 +61,13 @@ test('every code of the catalogue is listed, and explained at its path', async (
 });
 
 test('every example of a body is one that works', async () => {
-  const ada = await api.person();
+  const [ada, bob, eve] = [await api.person(), await api.person(), await api.person()];
   const project = await ada.createProject();
   const task = await ada.createTask(project.id);
+  await api.addMember(project.id, eve, 'editor');
   const withBody = operations.filter(({ requestBody }) => requestBody);
   expect(withBody.length).toBeGreaterThan(6);
-  // A secret cannot be made up: what the document shows of one is replaced by a real one.
+  // Secrets, people and ids cannot be made up: what the document shows of them is replaced by real ones.
   const { body: tokens } = await api.anonymous.post('/users/login', {
     username: ada.username,
     password: ada.password,
@@ -75,12 +76,17 @@ test('every example of a body is one that works', async () => {
     refreshSession: { refresh_token: tokens.refresh_token },
     // The names of the examples are taken by then.
     patchProfile: { username: 'grace', email: 'grace@example.org' },
+    addMember: { username: bob.username },
+    batchTasks: { operations: [{ op: 'create', project_id: project.id, title: 'Tiles' }] },
   };
   // These end the sessions that the others need.
   const rank = (id: string) => ['changePassword', 'deleteAccount'].indexOf(id);
   const ordered = withBody.toSorted((a, b) => rank(a.operationId) - rank(b.operationId));
   for (const { method, path, requestBody, operationId } of ordered) {
-    const place = path.replace('{project_id}', project.id).replace('{task_id}', task.id);
+    const place = path
+      .replace('{project_id}', project.id)
+      .replace('{task_id}', task.id)
+      .replace('{user_id}', eve.id);
     const example = requestBody?.content['application/json']?.example as object;
     const body =
       operationId in real ? { ...example, ...real[operationId as keyof typeof real] } : example;
