@@ -2,7 +2,7 @@
  * `bun run test:scale`: a million tasks, and what each list reads of them. A page of L tasks may cost what has to be
  * read to find L matches on the way of the sort, or all that match, whichever is less; and never a walk through more.
  */
-import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { Api, type Persona } from '../support/api.ts';
 import { dropDatabase } from '../support/cluster.ts';
 import { asked, type Dataset, fill, SHARED_PROJECTS } from '../support/dataset.ts';
@@ -13,6 +13,9 @@ const TASKS = Number(process.env.SCALE_TASKS ?? 1_000_000);
 const TOLERANCE = 4;
 /** Below this, which way it takes makes no difference that anybody would notice. */
 const ANY_WAY_ROWS = 1000;
+
+/** A list is explained many times over. */
+setDefaultTimeout(120_000);
 
 let api: Api;
 let reader: Persona;
