@@ -2,7 +2,7 @@
  * The tables. Names are those of the wire, so that rows need no renaming; constraints carry names because
  * `failure.ts` tells them apart by name. Ids are UUIDv7 made by the application.
  */
-import { type Column, getTableColumns, isNull, sql } from 'drizzle-orm';
+import { type Column, eq, getTableColumns, isNull, type SQLWrapper, sql } from 'drizzle-orm';
 import {
   check,
   customType,
@@ -39,6 +39,9 @@ function without<T extends object, Name extends keyof T>(columns: T, names: Name
 const created_at = () => instant().notNull().default(sql`now()`);
 const updated_at = () => instant().notNull().default(sql`now()`);
 
+/** A name as its index has it. Collation "C" folds ASCII alone, whatever the database's locale: names hold nothing else. */
+const foldedName = (name: SQLWrapper | string) => sql`lower(${name} collate "C")`;
+
 export const users = pgTable(
   'users',
   {
@@ -50,12 +53,19 @@ export const users = pgTable(
     created_at: created_at(),
     updated_at: updated_at(),
   },
-  // Collation "C" folds ASCII alone, whatever the database's locale: both columns hold nothing else.
   (table) => [
-    uniqueIndex('users_username_key').on(sql`lower(${table.username} collate "C")`),
-    uniqueIndex('users_email_key').on(sql`lower(${table.email} collate "C")`),
+    uniqueIndex('users_username_key').on(foldedName(table.username)),
+    uniqueIndex('users_email_key').on(foldedName(table.email)),
   ],
 );
+
+/** The condition that a user has this name, or this email, in any case. */
+export const isNamed = (column: typeof users.username | typeof users.email, name: string) =>
+  eq(foldedName(column), foldedName(name));
+
+/** The same for either of the two: a user name never holds an @, so one index answers. */
+export const isNamedOrReachedAt = (name: string) =>
+  isNamed(name.includes('@') ? users.email : users.username, name);
 
 /** A log-in. It ends by being deleted, and its refresh tokens with it. */
 export const sessions = pgTable(

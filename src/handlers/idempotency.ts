@@ -46,6 +46,9 @@ export interface Made<Row> {
   replayed: boolean;
 }
 
+const isOf = (user: CurrentUser, key: string) =>
+  and(eq(idempotency_keys.user_id, user.id), eq(idempotency_keys.key, key));
+
 const is_old = sql`${idempotency_keys.created_at} <= now() - make_interval(hours => ${KEPT_HOURS}::int)`;
 
 /**
@@ -53,7 +56,6 @@ const is_old = sql`${idempotency_keys.created_at} <= now() - make_interval(hours
  * one key that meet do not wait for each other: only one of them has its turn.
  */
 export function takeTurn(db: Database, user: CurrentUser, { key }: IdempotencyKey) {
-  const is_mine = and(eq(idempotency_keys.user_id, user.id), eq(idempotency_keys.key, key));
   return db.$with('turn').as(
     db
       .select({
@@ -65,7 +67,7 @@ export function takeTurn(db: Database, user: CurrentUser, { key }: IdempotencyKe
         answer: idempotency_keys.answer,
       })
       .from(sql`(select) as one`)
-      .leftJoin(idempotency_keys, and(is_mine, sql`not ${is_old}`)),
+      .leftJoin(idempotency_keys, and(isOf(user, key), sql`not ${is_old}`)),
   );
 }
 
@@ -86,7 +88,6 @@ export function noteAnswer(
   answer: SQL,
   source: WithSubquery | SQL = sql`(select) as one`,
 ) {
-  const is_mine = and(eq(idempotency_keys.user_id, user.id), eq(idempotency_keys.key, key));
   const oldest = db
     .select({ user_id: idempotency_keys.user_id, key: idempotency_keys.key })
     .from(idempotency_keys)
@@ -100,7 +101,7 @@ export function noteAnswer(
       .where(
         and(
           is_old,
-          sql`(${is_mine} or (${idempotency_keys.user_id}, ${idempotency_keys.key}) in ${oldest})`,
+          sql`(${isOf(user, key)} or (${idempotency_keys.user_id}, ${idempotency_keys.key}) in ${oldest})`,
         ),
       )
       .returning({ key: idempotency_keys.key }),

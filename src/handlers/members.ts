@@ -26,7 +26,15 @@ import {
 } from '../db/access.ts';
 import type { Database } from '../db/database.ts';
 import { asRow, nextVersion } from '../db/rows.ts';
-import { project_members, projects, type Role, roles, tasks, users } from '../db/schema.ts';
+import {
+  isNamed,
+  project_members,
+  projects,
+  type Role,
+  roles,
+  tasks,
+  users,
+} from '../db/schema.ts';
 import { invalid, Problem } from '../problem.ts';
 import type { PageQuery } from '../schemas/common.ts';
 import type { Member, MemberCreate, MemberPage, MemberPatch } from '../schemas/members.ts';
@@ -101,12 +109,7 @@ export async function addMember(
     db
       .select({ user_id: users.id, username: users.username })
       .from(users)
-      .where(
-        and(
-          eq(sql`lower(${users.username} collate "C")`, sql`lower(${username} collate "C")`),
-          isNull(users.disabled_at),
-        ),
-      )
+      .where(and(isNamed(users.username, username), isNull(users.disabled_at)))
       // So that he is still there when he is put in.
       .for('key share'),
   );

@@ -7,7 +7,7 @@ import { and, eq, gt, isNull, ne, sql } from 'drizzle-orm';
 import { v7 as uuidv7 } from 'uuid';
 import type { CurrentUser, LoggedInUser } from '../db/access.ts';
 import type { Database } from '../db/database.ts';
-import { refresh_tokens, sessions, users } from '../db/schema.ts';
+import { isNamedOrReachedAt, refresh_tokens, sessions, users } from '../db/schema.ts';
 import type { Passwords } from '../platform.ts';
 import { Problem } from '../problem.ts';
 import type { PageQuery } from '../schemas/common.ts';
@@ -84,17 +84,10 @@ async function authenticate(
   { address }: Device,
   { username, password: given }: Login,
 ): Promise<Account> {
-  // A user name never holds an @, so one index answers.
-  const column = username.includes('@') ? users.email : users.username;
   const [found] = await db
     .select({ id: users.id, username: users.username, password_hash: users.password_hash })
     .from(users)
-    .where(
-      and(
-        eq(sql`lower(${column} collate "C")`, sql`lower(${username} collate "C")`),
-        isNull(users.disabled_at),
-      ),
-    );
+    .where(and(isNamedOrReachedAt(username), isNull(users.disabled_at)));
   const password = normalizePassword(given);
   const verify = () => passwords.verify(password, found?.password_hash);
   const matches = await limitLogins(

@@ -9,7 +9,7 @@ import { dueAscending, dueDescending, project_members, task_columns, tasks } fro
 import { taskMatches } from '../db/search.ts';
 import { invalid, Problem } from '../problem.ts';
 import { parseInstant } from '../schemas/common.ts';
-import type { Task, TaskListQuery, TaskPage } from '../schemas/tasks.ts';
+import type { Task, TaskListQuery, TaskPage, task_sorts } from '../schemas/tasks.ts';
 import { sortKey } from '../words.ts';
 import { after, inOrder, type Order, pageOf, sorted, wordsGiven } from './page.ts';
 
@@ -137,12 +137,11 @@ const is_planned_for_its_values = sql`once.n = 1`;
 
 // --- Sort ------------------------------------------------------------------------------------------------------
 
-type Field = 'created_at' | 'updated_at' | 'due_at' | 'priority' | 'title';
 type Key = Pick<Order<Task>, 'by' | 'type' | 'keyOf'>;
 
 function orderOf({ sort }: TaskListQuery): Order<Task> {
   const last = sort.startsWith('-') ? '-infinity' : 'infinity';
-  const orders: Record<Field, Key> = {
+  const orders: Record<(typeof task_sorts)[number], Key> = {
     created_at: { by: tasks.created_at, type: 'timestamptz', keyOf: (task) => task.created_at },
     updated_at: { by: tasks.updated_at, type: 'timestamptz', keyOf: (task) => task.updated_at },
     due_at: {
