@@ -68,7 +68,7 @@ const TASKS = `
       case when random() < 0.2 then member end as assignee_id,
       array(select ${WORD} from generate_series(1, 5) where n >= 0) as title,
       array(select ${WORD} from generate_series(1, 10) where n >= 0) as description,
-      array(select distinct ${LABEL} from generate_series(1, floor(3 * random())::int) where n >= 0) as labels
+      array(select distinct ${LABEL} from generate_series(1, floor(3 * random())::int + 0 * n)) as labels
     from (
       select project_id, place.n, (select user_id from project_members m where m.project_id = place.project_id
           order by role limit 1) as member,
