@@ -183,9 +183,18 @@ test('migrates while the version before serves, which then serves on, and nothin
     expect(new Map(projects.map(({ id, name }) => [id, name]))).toEqual(one.projects);
     const tasks = await readAll(`${last}/tasks/?`, own);
     expect(byId(tasks.map(pick))).toEqual(byId([...one.tasks.values()]));
-    // By titles that were never changed: one that the version before changes after the backfill keeps its old words.
-    const found = await readAll(`${last}/tasks/?q=tiles&status=done&`, own);
-    expect(found.length).toBe(one.rounds);
+    // Also what the version before changed after this one had given it its words.
+    for (const [q, title] of [
+      ['tiles', /^Tiles/],
+      ['zazolc', /^Zażółć/],
+      ['new version', /^From/],
+    ] as const) {
+      const found = await readAll(`${last}/tasks/?q=${q}&`, own);
+      const wanted = [...one.tasks.values()].filter((task) => title.test(task.title));
+      expect(byId(found.map(pick))).toEqual(byId(wanted));
+    }
+    const named = await readAll(`${last}/projects/?q=kuche&`, own);
+    expect(named.length).toBe([...one.projects.values()].filter((name) => name === 'Küche').length);
   }
   const [rows] = await sql`
     select (select count(*)::int from users) as users, (select count(*)::int from projects) as projects,

@@ -1,51 +1,66 @@
 /**
- * Gives their words to rows that a version without search wrote: before the upgrade, or beside it while replicas are
- * replaced one by one. An index holds such rows alone, so to find none costs nothing.
+ * Gives their words to rows that a version without search wrote or changed: before the upgrade, or beside it while
+ * replicas are replaced one by one. An index holds such rows alone, so to find none costs nothing.
  */
-import { isNull, type SQLWrapper, sql } from 'drizzle-orm';
+import { type SQLWrapper, sql } from 'drizzle-orm';
 import type { Database } from './database.ts';
-import { projects, tasks } from './schema.ts';
+import { hasOldWords, projects, tasks } from './schema.ts';
 import { asTaskWords, projectLexemes, taskLexemes } from './search.ts';
 
 /** A row may be 100 kB. */
 const ROWS_AT_ONCE = 200;
 
-/** Works through all rows without words. Each step is a statement, so it can be broken off and begun again. */
+/** Works through all rows with old words or none. Each step is a statement, so it can be broken off and begun again. */
 export async function fillInWords(db: Database): Promise<void> {
   await repeat(async () => {
     const rows = await db
       .select({
         id: tasks.id,
+        version: tasks.version,
         title: tasks.title,
         description: tasks.description,
         labels: tasks.labels,
       })
       .from(tasks)
-      .where(isNull(tasks.title_words))
+      .where(hasOldWords(tasks, tasks.title_words))
       .limit(ROWS_AT_ONCE);
-    const found = rows.map(({ id, ...texts }) => ({ id, ...taskLexemes(texts) }));
+    const found = rows.map(({ id, version, ...texts }) => ({
+      id,
+      version,
+      ...taskLexemes(texts),
+    }));
     const words = (lexemes: SQLWrapper) => asTaskWords(lexemes, tasks.project_id);
     await db.execute(sql`
       update ${tasks} set title_key = found.title_key, title_words = ${words(sql`found.title_words`)},
-        description_words = ${words(sql`found.description_words`)}, label_words = ${words(sql`found.label_words`)}
+        description_words = ${words(sql`found.description_words`)}, label_words = ${words(sql`found.label_words`)},
+        words_version = found.version
       from json_to_recordset(${JSON.stringify(found)}::text::json)
-        as found (id uuid, title_key text, title_words text, description_words text, label_words text)
-      where ${tasks.id} = found.id and ${isNull(tasks.title_words)}`);
+        as found (id uuid, version int, title_key text, title_words text, description_words text, label_words text)
+      where ${tasks.id} = found.id and ${tasks.version} = found.version`);
     return rows.length;
   });
   await repeat(async () => {
     const rows = await db
-      .select({ id: projects.id, name: projects.name, description: projects.description })
+      .select({
+        id: projects.id,
+        version: projects.version,
+        name: projects.name,
+        description: projects.description,
+      })
       .from(projects)
-      .where(isNull(projects.name_words))
+      .where(hasOldWords(projects, projects.name_words))
       .limit(ROWS_AT_ONCE);
-    const found = rows.map(({ id, ...texts }) => ({ id, ...projectLexemes(texts) }));
+    const found = rows.map(({ id, version, ...texts }) => ({
+      id,
+      version,
+      ...projectLexemes(texts),
+    }));
     await db.execute(sql`
       update ${projects} set name_key = found.name_key, name_words = found.name_words::tsvector,
-        description_words = found.description_words::tsvector
+        description_words = found.description_words::tsvector, words_version = found.version
       from json_to_recordset(${JSON.stringify(found)}::text::json)
-        as found (id uuid, name_key text, name_words text, description_words text)
-      where ${projects.id} = found.id and ${isNull(projects.name_words)}`);
+        as found (id uuid, version int, name_key text, name_words text, description_words text)
+      where ${projects.id} = found.id and ${projects.version} = found.version`);
     return rows.length;
   });
 }

@@ -2,9 +2,14 @@
 import { type Column, getTableColumns, type SQL, sql, type Table } from 'drizzle-orm';
 
 /** What every change sets beside its fields. */
-export const nextVersion = ({ version }: { version: Column }) => ({
+export const nextVersion = ({
+  version,
+  words_version,
+}: Record<'version' | 'words_version', Column>) => ({
   updated_at: sql`now()`,
   version: sql`${version} + 1`,
+  // Words that are old stay so.
+  words_version: sql`${words_version} + 1`,
 });
 
 /** A value or SQL for each column of a table. */

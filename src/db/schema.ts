@@ -2,7 +2,7 @@
  * The tables. Names are those of the wire, so that rows need no renaming; constraints carry names because
  * `failure.ts` tells them apart by name. Ids are UUIDv7 made by the application.
  */
-import { type Column, eq, getTableColumns, isNull, type SQLWrapper, sql } from 'drizzle-orm';
+import { type Column, eq, getTableColumns, type SQLWrapper, sql } from 'drizzle-orm';
 import {
   check,
   customType,
@@ -26,6 +26,21 @@ const instant = customType<{ data: string; driverData: Date | string }>({
 
 /** The words of a text, as `search.ts` writes them; null where a version without search wrote the row. */
 const words = customType<{ data: string }>({ dataType: () => 'tsvector' });
+
+/**
+ * The version of a row that its words were made for. A version of this program that knows no words leaves it behind
+ * when it changes a row, beside this one during a rolling upgrade. Null: no such change since the words were made.
+ */
+const words_version = () => integer();
+
+interface Worded {
+  version: Column;
+  words_version: Column;
+}
+
+/** The condition that the words of a row are missing or those of an older text. */
+export const hasOldWords = ({ version, words_version }: Worded, first_words: Column) =>
+  sql`(${first_words} is null or ${words_version} <> ${version})`;
 
 /** What a text is sorted by, the same whatever the database's locale. */
 const sort_key = customType<{ data: string }>({ dataType: () => 'text collate "C"' });
@@ -165,8 +180,11 @@ export const projects = pgTable(
     name_key: sort_key().notNull().default(''),
     name_words: words(),
     description_words: words(),
+    words_version: words_version(),
   },
-  (table) => [index('projects_without_words_idx').on(table.id).where(isNull(table.name_words))],
+  (table) => [
+    index('projects_old_words_idx').on(table.id).where(hasOldWords(table, table.name_words)),
+  ],
 );
 
 /** What a client sees of a project, beside his role. */
@@ -174,6 +192,7 @@ export const project_columns = without(getTableColumns(projects), [
   'name_key',
   'name_words',
   'description_words',
+  'words_version',
 ]);
 
 export const roles = ['owner', 'editor', 'viewer'] as const;
@@ -242,6 +261,7 @@ export const tasks = pgTable(
     title_words: words(),
     description_words: words(),
     label_words: words(),
+    words_version: words_version(),
   },
   (table) => [
     foreignKey({
@@ -279,8 +299,13 @@ export const tasks = pgTable(
       table.id,
     ),
     index('tasks_words_idx').using('gin', wordsOfTask(table)),
-    index('tasks_without_words_idx').on(table.id).where(isNull(table.title_words)),
-    index('tasks_assignee_id_idx').on(table.assignee_id, table.project_id),
+    index('tasks_old_words_idx').on(table.id).where(hasOldWords(table, table.title_words)),
+    index('tasks_assignee_id_created_at_idx').on(
+      table.assignee_id,
+      table.project_id,
+      table.created_at,
+      table.id,
+    ),
     index('tasks_created_by_idx').on(table.created_by),
     check(
       'tasks_status_check',
@@ -300,6 +325,7 @@ export const task_columns = without(getTableColumns(tasks), [
   'title_words',
   'description_words',
   'label_words',
+  'words_version',
 ]);
 
 /** The answers to requests with an `Idempotency-Key`, for a day. */

@@ -50,6 +50,7 @@ export async function createProject(
     created_at: now,
     updated_at: now,
     version: 1,
+    words_version: 1,
     ...searchableProject({ name, description }),
   });
   const statements = (first?: SQL) => {

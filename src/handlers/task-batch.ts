@@ -229,7 +229,11 @@ async function write(tx: Database, outcomes: readonly Outcome[]): Promise<Map<st
     outcomes.flatMap(({ row, step }) => (step === what ? row : []));
   const deleted = rowsTo('delete').map(({ id }) => id);
   if (deleted.length > 0) await tx.delete(tasks).where(anyOf(tasks.id, deleted));
-  const drafts = rowsTo('write').map((row) => ({ ...row, ...taskLexemes(row) }));
+  const drafts = rowsTo('write').map((row) => ({
+    ...row,
+    ...taskLexemes(row),
+    words_version: row.version,
+  }));
   if (drafts.length === 0) return new Map();
   const draft = sql`json_to_recordset(${JSON.stringify(drafts)}::text::json) as draft (${draft_columns})`;
   const written = await tx

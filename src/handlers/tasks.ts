@@ -82,6 +82,7 @@ export function newTask(user: CurrentUser, project_id: SQLWrapper, input: TaskWr
     updated_at: now,
     created_by: user.id,
     version: 1,
+    words_version: 1,
     ...searchableTask(fields, project_id),
   };
 }
