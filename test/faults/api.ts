@@ -5,7 +5,7 @@ import { entries } from '../../drizzle/meta/_journal.json';
 import { openBalancer } from './balancer.ts';
 import { type Cluster, createCluster } from './cluster.ts';
 import { beginLoad, createWriter } from './ledger.ts';
-import { expectBack } from './recovery.ts';
+import { expectBack, watchLiveness } from './recovery.ts';
 import { settle, times } from './report.ts';
 import { startService } from './service.ts';
 
@@ -23,13 +23,14 @@ describe('the API', () => {
     const writer = await createWriter(cluster.url);
     const load = beginLoad(writer, () => service.url);
     const kills = times(50);
+    const returns_ms: number[] = [];
     for (let kill = 0; kill < kills; kill += 1) {
       await load.more(300);
       await service.kill();
       await service.start();
-      await expectBack(service, load, performance.now(), cluster.url, writer);
+      returns_ms.push(await expectBack(service, load, performance.now(), cluster.url, writer));
     }
-    await settle('kill -9 of the API', kills, cluster.url, writer, await load.end());
+    await settle('kill -9 of the API', returns_ms, cluster.url, writer, await load.end());
     await service.stop();
   });
 
@@ -37,12 +38,16 @@ describe('the API', () => {
     const boots = times(5);
     for (let boot = 0; boot < boots; boot += 1) {
       const DATABASE_URL = await cluster.createDatabase(`empty_${boot}`);
+      const begun_ms = performance.now();
       const services = await Promise.all([1, 2, 3].map(() => startService({ DATABASE_URL })));
+      const boot_ms = performance.now() - begun_ms;
+      const deaths = services.map(watchLiveness);
       const writer = await createWriter(DATABASE_URL);
       let next = 0;
       const load = beginLoad(writer, () => services[next++ % services.length]?.url ?? '');
       await load.more(300);
-      await settle('three boots at once', 1, DATABASE_URL, writer, await load.end());
+      for (const end of deaths) expect(await end()).toEqual([]);
+      await settle('three boots at once', [boot_ms], DATABASE_URL, writer, await load.end());
       const sql = new SQL({ url: DATABASE_URL, max: 1 });
       const [row] = await sql`select count(*)::int as number from drizzle.__drizzle_migrations`;
       await sql.close();
@@ -58,19 +63,24 @@ describe('the API', () => {
     const balancer = openBalancer(services.map(({ url }) => url));
     const writer = await createWriter(cluster.url);
     const load = beginLoad(writer, () => balancer.url);
+    const deaths = watchLiveness(balancer);
+    const returns_ms: number[] = [];
     const restarts = times(10);
     for (let restart = 0; restart < restarts; restart += 1) {
       await load.more(600);
       const service = services[restart % services.length];
       expect(await service?.stop()).toBe(0);
+      const stopped_ms = performance.now();
       await service?.start();
       await balancer.finds(service?.url ?? '');
+      returns_ms.push(performance.now() - stopped_ms);
     }
+    expect(await deaths()).toEqual([]);
     const ledger = await load.end();
     expect([...ledger.outcomes.values()].filter((outcome) => outcome !== 'acknowledged')).toEqual(
       [],
     );
-    await settle('rolling restart', restarts, cluster.url, writer, ledger);
+    await settle('rolling restart', returns_ms, cluster.url, writer, ledger);
     await balancer.stop();
     for (const service of services) expect(await service.stop()).toBe(0);
   });

@@ -5,6 +5,7 @@ const POLL_INTERVAL_MS = 50;
 
 export interface Balancer {
   readonly url: string;
+  status(path: '/health/live'): Promise<number>;
   /** Waits until it sends requests there. */
   finds(upstream: string): Promise<void>;
   stop(): Promise<void>;
@@ -37,7 +38,7 @@ export function openBalancer(upstreams: string[]): Balancer {
       if (upstream === undefined) return new Response('nobody is ready', { status: 502 });
       const { pathname, search } = new URL(request.url);
       const { method, headers } = request;
-      const body = await request.arrayBuffer();
+      const body = method === 'GET' ? undefined : await request.arrayBuffer();
       const answer = await fetch(upstream + pathname + search, { method, headers, body });
       return new Response(await answer.arrayBuffer(), answer);
     },
@@ -46,6 +47,7 @@ export function openBalancer(upstreams: string[]): Balancer {
 
   return {
     url: `http://127.0.0.1:${server.port}`,
+    status: async (path) => (await fetch(`http://127.0.0.1:${server.port}${path}`)).status,
     finds: (upstream) => until('it is found', () => ready.has(upstream)).then(() => undefined),
     async stop() {
       open = false;

@@ -35,14 +35,15 @@ describe('PostgreSQL', () => {
     const writer = await createWriter(cluster.url);
     const load = beginLoad(writer, () => service.url);
     const deaths = watchLiveness(service);
+    const returns_ms: number[] = [];
     for (let fault = 0; fault < faults; fault += 1) {
       await load.more(writes_between);
       const returned_ms = await inject(load, writer, fault);
-      await expectBack(service, load, returned_ms, cluster.url, writer);
+      returns_ms.push(await expectBack(service, load, returned_ms, cluster.url, writer));
     }
     await load.more(writes_between);
     expect(await deaths()).toEqual([]);
-    await settle(kind, faults, cluster.url, writer, await load.end());
+    await settle(kind, returns_ms, cluster.url, writer, await load.end());
   }
 
   test('kill -9 of the postmaster', () =>

@@ -9,7 +9,7 @@ const BACK_MS_MAX = 5000;
 const WATCH_INTERVAL_MS = 50;
 
 /** Asks for the liveness all the time. @returns what ends it, and says which answers were not 200. */
-export function watchLiveness(service: Service): () => Promise<number[]> {
+export function watchLiveness(service: Pick<Service, 'status'>): () => Promise<number[]> {
   const wrong: number[] = [];
   let watching = true;
   const watch = async () => {
@@ -31,16 +31,21 @@ export function watchLiveness(service: Service): () => Promise<number[]> {
 export const expectUnready = (service: Service) =>
   until('the readiness fails', async () => (await service.status('/health/ready')) === 503);
 
-/** From `returned_ms` on the database was there: soon writes are acknowledged, and none of before is missing. */
+/**
+ * From `returned_ms` on the database was there: soon writes are acknowledged, and none of before is missing.
+ * @returns how long it took until the API served again, in ms.
+ */
 export async function expectBack(
   service: Service,
   load: Load,
   returned_ms: number,
   database_url: string,
   writer: Writer,
-) {
+): Promise<number> {
   expect((await load.firstSince(returned_ms)) - returned_ms).toBeLessThan(BACK_MS_MAX);
   await until('it is ready', async () => (await service.status('/health/ready')) === 200);
-  expect(performance.now() - returned_ms).toBeLessThan(BACK_MS_MAX);
+  const back_ms = performance.now() - returned_ms;
+  expect(back_ms).toBeLessThan(BACK_MS_MAX);
   expect(await findWrong(database_url, writer, load.news())).toEqual([]);
+  return back_ms;
 }

@@ -13,7 +13,10 @@ interface Row extends Verdict {
   faults: number;
   repeated: number;
   replayed: number;
+  /** The longest time without an acknowledged write, the fault itself included. */
   longest_outage_ms: number;
+  /** The longest time from the end of the fault until the API served again. */
+  longest_return_ms: number;
 }
 
 const sums = [
@@ -26,22 +29,26 @@ const sums = [
   'invented',
   'torn',
 ] as const;
+const maxima = ['longest_outage_ms', 'longest_return_ms'] as const;
 const rows = new Map<string, Row>();
 
 const emptyRow = (): Row => ({
   ...{ faults: 0, acknowledged: 0, repeated: 0, replayed: 0 },
-  ...{ lost: 0, doubled: 0, invented: 0, torn: 0, longest_outage_ms: 0 },
+  ...{ lost: 0, doubled: 0, invented: 0, torn: 0, longest_outage_ms: 0, longest_return_ms: 0 },
 });
 
 function add(row: Row, more: Row) {
   for (const name of sums) row[name] += more[name];
-  row.longest_outage_ms = Math.max(row.longest_outage_ms, more.longest_outage_ms);
+  for (const name of maxima) row[name] = Math.max(row[name], more[name]);
 }
 
-/** Checks what a fault, or so many of one kind, has done to the writes, and counts it. */
+/**
+ * Checks what faults of one kind have done to the writes, and counts it.
+ * @param returns_ms how long after each the API served again.
+ */
 export async function settle(
   kind: string,
-  faults: number,
+  returns_ms: number[],
   database_url: string,
   writer: Writer,
   ledger: Ledger,
@@ -49,7 +56,9 @@ export async function settle(
   const verdict = await checkLedger(database_url, writer, ledger.outcomes);
   const { repeated, replayed, longest_gap_ms: longest_outage_ms } = ledger;
   const row = rows.get(kind) ?? emptyRow();
-  add(row, { ...verdict, faults, repeated, replayed, longest_outage_ms });
+  const longest_return_ms = Math.max(...returns_ms);
+  const faults = returns_ms.length;
+  add(row, { ...verdict, faults, repeated, replayed, longest_outage_ms, longest_return_ms });
   rows.set(kind, row);
   expect({ ...verdict, improper: [...new Set(ledger.improper)] }).toEqual({
     acknowledged: verdict.acknowledged,
@@ -66,11 +75,11 @@ export async function settle(
 export function printReport(): Row {
   const all = emptyRow();
   for (const row of rows.values()) add(all, row);
-  const columns = ['fault', ...sums, 'longest outage'];
+  const columns = ['fault', ...sums, 'longest outage', 'back after'];
   const lines = [...rows, ['all', all] as const].map(([kind, row]) => [
     kind,
     ...sums.map((name) => String(row[name])),
-    `${(row.longest_outage_ms / 1000).toFixed(2)} s`,
+    ...maxima.map((name) => `${(row[name] / 1000).toFixed(2)} s`),
   ]);
   const widths = columns.map((name, at) =>
     Math.max(name.length, ...lines.map((line) => (line[at] ?? '').length)),
