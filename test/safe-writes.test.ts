@@ -91,6 +91,22 @@ async function append(who: Persona, id: string, text: string) {
   }
 }
 
+test('time never runs against the version, though a writer began before the one that he waited for', async () => {
+  const ada = await api.person('ada');
+  const project = await ada.createProject();
+  const task = await ada.createTask(project.id);
+  // As if that writer had written a moment ahead of what the next one takes for now.
+  const ahead = new Date(Date.now() + 60_000).toISOString();
+  await api.sql`update tasks set updated_at = ${ahead} where id = ${task.id}`;
+  await api.sql`update projects set updated_at = ${ahead} where id = ${project.id}`;
+  const operations = [{ op: 'update', task_id: task.id, priority: 1 }];
+  const { body: batch } = await ada.post('/tasks/batch', { operations });
+  const { body: patched } = await ada.patch(`/tasks/${task.id}`, { priority: 2 });
+  const { body: renamed } = await ada.patch(`/projects/${project.id}`, { name: 'Küche' });
+  const times = [batch.results[0].task, patched, renamed].map(({ updated_at }) => updated_at);
+  expect(times).toEqual([ahead, ahead, ahead]);
+});
+
 describe('If-None-Match', () => {
   test.each(['"1"', 'W/"1"', '"5", "1"', '*'])(
     '%s saves the bytes of what the client has',

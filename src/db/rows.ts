@@ -5,8 +5,10 @@ import { type Column, getTableColumns, type SQL, sql, type Table } from 'drizzle
 export const nextVersion = ({
   version,
   words_version,
-}: Record<'version' | 'words_version', Column>) => ({
-  updated_at: sql`now()`,
+  updated_at,
+}: Record<'version' | 'words_version' | 'updated_at', Column>) => ({
+  // A transaction that began earlier and waited for its turn must not turn the clock back.
+  updated_at: sql`greatest(${updated_at}, now())`,
   version: sql`${version} + 1`,
   // Words that are old stay so.
   words_version: sql`${words_version} + 1`,

@@ -15,11 +15,11 @@ const scopeOf = (project_id: SQLWrapper) => sql`right(${project_id}::text, 6)`;
 const scoped = (lexemes: SQLWrapper | string, project_id: SQLWrapper) =>
   sql`replace(${lexemes}, ${SCOPE}, ${scopeOf(project_id)})`;
 
-/** In the text of a `tsvector` or `tsquery`, quotes and backslashes are doubled. */
-const lexeme = (text: string) => `'${text.replaceAll(/['\\]/g, '$&$&')}'`;
+/** A word as the text of a `tsvector` or `tsquery` has it: it holds no quote and no backslash. */
+const lexeme = (word: string) => `'${word}'`;
 const scopedWord = (word: string) => lexeme(SCOPE + word);
-/** Told from a word by a mark that no word holds. */
-const scopedLabel = (label: string) => lexeme(`${SCOPE}#${label}`);
+/** Told from a word by a mark that no word holds; quotes and backslashes are doubled. */
+const scopedLabel = (label: string) => lexeme(`${SCOPE}#${label.replaceAll(/['\\]/g, '$&$&')}`);
 
 const lexemesOf = (text: string | null, write: (word: string) => string) =>
   Array.from(wordsOf(text ?? ''), write).join(' ');

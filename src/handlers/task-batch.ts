@@ -15,7 +15,7 @@ import {
 import { v7 as uuidv7 } from 'uuid';
 import { type CurrentUser, refuse, visibleTo } from '../db/access.ts';
 import type { Database } from '../db/database.ts';
-import { asRow } from '../db/rows.ts';
+import { asRow, nextVersion } from '../db/rows.ts';
 import { project_members, projects, task_columns, tasks } from '../db/schema.ts';
 import { asTaskWords, taskLexemes } from '../db/search.ts';
 import { catalogue, invalid, notAMember, Problem } from '../problem.ts';
@@ -229,11 +229,11 @@ async function write(tx: Database, outcomes: readonly Outcome[]): Promise<Map<st
     outcomes.flatMap(({ row, step }) => (step === what ? row : []));
   const deleted = rowsTo('delete').map(({ id }) => id);
   if (deleted.length > 0) await tx.delete(tasks).where(anyOf(tasks.id, deleted));
-  const drafts = rowsTo('write').map((row) => ({
-    ...row,
-    ...taskLexemes(row),
-    words_version: row.version,
-  }));
+  const drafts: object[] = [];
+  for (const row of rowsTo('write')) {
+    drafts.push({ ...row, ...taskLexemes(row), words_version: row.version });
+    if (isLong(row)) await othersTurn();
+  }
   if (drafts.length === 0) return new Map();
   const draft = sql`json_to_recordset(${JSON.stringify(drafts)}::text::json) as draft (${draft_columns})`;
   const written = await tx
@@ -243,6 +243,11 @@ async function write(tx: Database, outcomes: readonly Outcome[]): Promise<Map<st
     .returning(task_columns);
   return new Map(written.map((task) => [task.id, task]));
 }
+
+/** To find the words of such a text takes milliseconds, and a batch may have many of them. */
+const LONG_TEXT_LENGTH = 2000;
+const isLong = ({ description }: Draft) => (description?.length ?? 0) > LONG_TEXT_LENGTH;
+const othersTurn = () => new Promise<void>((resume) => setTimeout(resume));
 
 const names = Object.keys(getTableColumns(tasks)) as (keyof typeof tasks.$inferSelect)[];
 const isWords = (name: string) => name.endsWith('_words');
@@ -268,7 +273,10 @@ const drafted_row = asRow(tasks, {
 });
 
 /** What a row that is there takes from the draft. */
-const excluded = fieldsOf((name) => sql`excluded.${sql.identifier(name)}`);
+const excluded = {
+  ...fieldsOf((name) => sql`excluded.${sql.identifier(name)}`),
+  updated_at: nextVersion(tasks).updated_at,
+};
 
 function fieldsOf(write: (name: string) => SQL) {
   return Object.fromEntries(names.map((name) => [name, write(name)])) as Record<
