@@ -105,7 +105,7 @@ export const catalogue = {
     status: 412,
     title: 'The resource has changed',
     explanation:
-      'Its version is not the one in `If-Match`: somebody else was faster. Read it again, then decide.',
+      'Its version is not the one in `If-Match`, or in the operation of a batch: somebody else was faster. Read it again, then decide.',
   },
   payload_too_large: {
     status: 413,
@@ -137,7 +137,7 @@ export const catalogue = {
   idempotency_key_reused: {
     status: 422,
     title: 'The idempotency key was used for another request',
-    explanation: 'An `Idempotency-Key` belongs to one request body. Make a new key.',
+    explanation: 'An `Idempotency-Key` belongs to one request: its route, path and body. Make a new key.',
   },
   rate_limited: {
     status: 429,

@@ -208,6 +208,17 @@ describe('bodies', () => {
 });
 
 describe('the query', () => {
+  test.each(['%', '%zz', '%ff', '%c3%28', '%ed%a0%80'])(
+    'a query with %s is refused',
+    async (text) => {
+      const ada = await api.person();
+      for (const query of [`q=${text}`, `label=a${text}`, `${text}=1`]) {
+        const { status, body } = await ada.get(`/tasks?${query}`);
+        expect([status, body.code]).toEqual([400, 'malformed_request']);
+      }
+    },
+  );
+
   test('unknown and repeated parameters are refused on every path', async () => {
     const ada = await api.person();
     const project = await ada.createProject();

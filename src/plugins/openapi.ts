@@ -173,7 +173,7 @@ const conditions = {
     in: 'header',
     required: false,
     description:
-      'Makes the request safe to send again: for 24 hours it is done once, and answered alike. 1 to 255 visible ASCII characters, new for each request.',
+      'Makes the request safe to send again: for 24 hours it is done once, and answered alike, whatever has become of it since. 1 to 255 visible ASCII characters, new for each request.',
     schema: { type: 'string', minLength: 1, maxLength: 255, pattern: '^[!-~]+$' },
   },
   ifNoneMatch: {
@@ -224,7 +224,7 @@ function problemsOf(
 ): ProblemCode[] {
   const of_body = ['malformed_json', 'payload_too_large', 'unsupported_media_type'] as const;
   const of_users = ['unauthenticated', 'invalid_token', 'token_expired'] as const;
-  const of_database = ['internal', 'database_unavailable'] as const;
+  const of_database = ['internal', 'database_unavailable', 'overloaded'] as const;
   return [
     'malformed_request',
     ...(has_body ? of_body : []),

@@ -28,7 +28,7 @@ export const strictInput = (
     .onParse({ as: 'scoped' }, () => null)
     .onTransform({ as: 'scoped' }, async (context) => {
       const { request } = context;
-      refuseRepeatedParameters(request.url);
+      refuseCarelessQuery(request.url);
       const accepted =
         request.method === 'PATCH' ? [...media_types, MERGE_PATCH_TYPE] : media_types;
       context.body = methods.includes(request.method)
@@ -36,9 +36,15 @@ export const strictInput = (
         : undefined;
     });
 
-function refuseRepeatedParameters(url: string) {
+/** What is no percent-encoded UTF-8 (RFC 3986 §2.5) would be taken for the characters that it is written with. */
+function refuseCarelessQuery(url: string) {
   const start = url.indexOf('?');
   if (start === -1) return;
+  try {
+    decodeURIComponent(url.slice(start));
+  } catch {
+    throw new Problem('malformed_request', { detail: 'The query is not percent-encoded UTF-8' });
+  }
   const errors = findRepeated(new URLSearchParams(url.slice(start)).keys(), 'query');
   if (errors.length > 0) throw invalid(errors);
 }

@@ -116,7 +116,7 @@ const account = (platform: Platform, current: CurrentUserPlugin) => {
         response: { 204: Nothing },
         detail: operation('changePassword', 'Change your password', {
           description: 'Ends all other sessions. API tokens stay.',
-          problems: ['invalid_credentials', 'forbidden', 'weak_password', 'overloaded'],
+          problems: ['invalid_credentials', 'forbidden', 'weak_password'],
         }),
       },
     )
@@ -134,7 +134,7 @@ const account = (platform: Platform, current: CurrentUserPlugin) => {
         detail: operation('deleteAccount', 'Delete your account and all it owns', {
           description:
             'Your projects go with their tasks, your sessions and API tokens end. In shared projects your work stays.',
-          problems: ['invalid_credentials', 'forbidden', 'overloaded'],
+          problems: ['invalid_credentials', 'forbidden'],
         }),
       },
     );

@@ -158,7 +158,7 @@ export const InstantInput = (description: string) =>
     [Kind]: 'Instant',
     type: 'string',
     format: 'date-time',
-    description,
+    description: `${description} With at most three decimals.`,
     examples: ['2026-12-24T18:00:00+01:00'],
   });
 
@@ -292,7 +292,7 @@ export const Search = (where: string) =>
     minLength: 1,
     maxLength: SEARCH_LENGTH_MAX,
     visible: true,
-    description: `Every word of it must occur in ${where}, the last one as a beginning; without regard to case and accents. In scripts without spaces between words, what is given is found anywhere.`,
+    description: `Every word of it must occur in ${where}, the last one as a beginning; without regard to case and accents. In scripts without spaces between words, what is given is found anywhere. It needs a letter, a digit or a symbol; punctuation is not looked for.`,
     examples: ['tiles kit'],
   });
 

@@ -168,14 +168,14 @@ export const TaskListQuery = Parameters({
   status: Type.Optional(
     CommaList(status, {
       items_max: task_statuses.length,
-      description: 'Any of these statuses.',
+      description: 'Any of these statuses, each named once.',
       examples: ['todo,in_progress'],
     }),
   ),
   label: Type.Optional(
     CommaList(label, {
       items_max: LABELS_MAX,
-      description: 'Any of these labels, exactly as written.',
+      description: `Any of these labels, up to ${LABELS_MAX}, exactly as written, each named once.`,
       examples: ['shopping,urgent'],
     }),
   ),
@@ -190,7 +190,7 @@ export const TaskListQuery = Parameters({
       examples: ['me'],
     }),
   ),
-  due_before: Type.Optional(InstantInput('Due before this instant.')),
+  due_before: Type.Optional(InstantInput('Due before this instant, which is after `due_after`.')),
   due_after: Type.Optional(InstantInput('Due after this instant.')),
   q: Type.Optional(Search('the title or the description')),
 });
