@@ -137,7 +137,8 @@ export const catalogue = {
   idempotency_key_reused: {
     status: 422,
     title: 'The idempotency key was used for another request',
-    explanation: 'An `Idempotency-Key` belongs to one request: its route, path and body. Make a new key.',
+    explanation:
+      'An `Idempotency-Key` belongs to one request: its route, path and body. Make a new key.',
   },
   rate_limited: {
     status: 429,

@@ -69,7 +69,8 @@ export const projects = ({ database: db, settings }: Platform, current: CurrentU
         body: ProjectPatch,
         response: { 200: Project },
         detail: operation('patchProject', 'Change or archive a project', {
-          description: 'For its owner. An archived project takes `archived` alone, or together with others when it is `false`.',
+          description:
+            'For its owner. An archived project takes `archived` alone, or together with others when it is `false`.',
           problems: ['forbidden', 'not_found', 'conflict', 'precondition_failed'],
         }),
       },
