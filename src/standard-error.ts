@@ -5,6 +5,11 @@ const STANDARD_ERROR = 2;
 /** A reader that stands still must not fill the memory: what does not fit is lost. */
 const PENDING_LENGTH_MAX = 1024 ** 2;
 const RETRY_MS = 10;
+/** How long the end of the process waits for a reader who is slow. */
+const LAST_WAIT_MS = 1000;
+
+/** To wait where no event loop turns any more. */
+const stillness = new Int32Array(new SharedArrayBuffer(4));
 
 let pending = '';
 let scheduled = false;
@@ -33,4 +38,11 @@ function flush() {
   }
 }
 
-process.on('exit', flush);
+process.on('exit', () => {
+  const until_ms = performance.now() + LAST_WAIT_MS;
+  flush();
+  while (pending !== '' && performance.now() < until_ms) {
+    Atomics.wait(stillness, 0, 0, RETRY_MS);
+    flush();
+  }
+});
