@@ -49,7 +49,7 @@ export function createApi(platform: Platform) {
 /** Builds the app from what the runtime supplies. Nothing listens yet: hand `fetch` of the app to a server. */
 export function createApp(platform: Platform) {
   const api = createApi(platform);
-  const app = new Elysia(config)
+  const app = new Elysia({ ...config, adapter: platform.adapter })
     .use(observe(platform))
     .use(cors(platform.settings))
     .use(conventions)

@@ -1,4 +1,5 @@
-/** What a runtime supplies to the app. `serve.ts` fills it on Bun; another entry may fill it elsewhere. */
+/** What a runtime supplies to the app. `serve.ts` fills it on Bun, `edge.ts` on Cloudflare Workers. */
+import type { AnyElysia, ElysiaConfig } from 'elysia';
 import type { Database } from './db/database.ts';
 import type { Log } from './log.ts';
 import type { Settings } from './settings.ts';
@@ -12,6 +13,8 @@ export interface Passwords {
    */
   verify(password: string, hash: string | undefined): Promise<boolean>;
   inspect(hash: string): HashCondition;
+  /** The passwords that are tried first, in lower case. */
+  common(): Promise<ReadonlySet<string>>;
   /** Hashes being computed, and those that wait for their turn. */
   readonly in_flight: number;
   readonly waiting: number;
@@ -40,6 +43,8 @@ export interface Shutdown {
 }
 
 export interface Platform {
+  /** Elysia's own seam; it knows Bun by itself. */
+  readonly adapter?: ElysiaConfig<''>['adapter'];
   readonly settings: Settings;
   /** Signs access tokens (HS256): 32 bytes or more. */
   readonly jwt_secret: string;
@@ -50,6 +55,10 @@ export interface Platform {
   readonly now: () => Date;
   /** The IP address at the other end of the connection; undefined where there is none. */
   readonly address_of: (request: Request) => string | undefined;
+  /** Pieces that are made while the answer is under way, still with what belongs to the request, such as its connection. */
+  readonly streamed: <T>(pieces: AsyncGenerator<T>) => AsyncGenerator<T>;
+  /** The OpenAPI document of the API: drawn from its routes, or drawn before. */
+  readonly openapi_document: (api: AnyElysia) => Promise<unknown>;
   /** A file of Swagger UI's distribution, by its bare name; undefined where there is none. */
   readonly swagger_ui_file: (name: string) => Promise<Blob | undefined>;
   /** Where nothing is counted, there is no `/metrics`. */

@@ -8,6 +8,7 @@ import { migrate } from './db/migrate.ts';
 import { createLog, type Log } from './log.ts';
 import { bunPasswords } from './passwords/bun.ts';
 import type { Platform } from './platform.ts';
+import { buildDocument } from './plugins/openapi.ts';
 import type { Settings } from './settings.ts';
 import { createShutdown } from './shutdown.ts';
 import { writeLine } from './standard-error.ts';
@@ -71,6 +72,8 @@ export async function serve(
       log,
       now: surroundings.now ?? (() => new Date()),
       address_of: (request) => server.requestIP(request)?.address,
+      streamed: (pieces) => pieces,
+      openapi_document: buildDocument,
       swagger_ui_file: swaggerUiFile,
       metrics,
       shutdown,

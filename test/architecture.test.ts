@@ -53,6 +53,7 @@ const allowed: Record<string, string[]> = {
     'log',
     'passwords',
     'platform',
+    'plugins',
     'settings',
     'shutdown',
     'standard-error',

@@ -14,6 +14,8 @@ const api = createApi({
   log: () => undefined,
   now: () => new Date(),
   address_of: () => undefined,
+  streamed: (pieces) => pieces,
+  openapi_document: buildDocument,
   swagger_ui_file: async () => undefined,
   metrics: { countRequest() {}, countLimit() {}, print: async () => '' },
 });

@@ -60,7 +60,7 @@ export async function resetPassword(
   { id, username, email }: Account,
   { password, revoke_tokens }: { password: string; revoke_tokens: boolean },
 ): Promise<void> {
-  await refuseWeakPassword(password, { username, email, location: 'password' });
+  await refuseWeakPassword(passwords, password, { username, email, location: 'password' });
   const password_hash = await passwords.hash(normalizePassword(password));
   await db.transaction(async (tx) => {
     await changeAccount(tx, id, { password_hash, updated_at: sql`now()` });

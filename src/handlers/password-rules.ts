@@ -4,6 +4,7 @@
  * password is judged as a whole: words in it do not matter as long as enough else is there. There are no rules about
  * kinds of characters.
  */
+import type { Passwords } from '../platform.ts';
 import { Problem } from '../problem.ts';
 
 /** Keyboards differ in how they compose; NFKC makes the same password the same bytes. */
@@ -24,14 +25,16 @@ export interface PasswordContext {
 
 /** @throws {Problem} `weak_password` with the reason. */
 export async function refuseWeakPassword(
+  passwords: Pick<Passwords, 'common'>,
   password: string,
   context: PasswordContext,
 ): Promise<void> {
+  const common = await passwords.common();
   const whole = fold(password);
-  if (await isCommon(whole))
+  if (isCommon(common, whole))
     throw weak(context, 'common', 'is among the passwords that are tried first');
   const rest = namesOf(context).reduce((text, name) => text.replaceAll(name, ''), whole);
-  if ([...rest].length < REST_LENGTH_MIN || (await isCommon(rest)))
+  if ([...rest].length < REST_LENGTH_MIN || isCommon(common, rest))
     throw weak(
       context,
       'contains_name',
@@ -58,9 +61,8 @@ function namesOf({ username, email }: PasswordContext): string[] {
 }
 
 /** In the list, with or without a sign at the end; or a pattern, which the list leaves out because there is no end of them. */
-async function isCommon(text: string): Promise<boolean> {
+function isCommon(common: ReadonlySet<string>, text: string): boolean {
   if (isRepetition(text) || isSequence(text)) return true;
-  const common = await commonPasswords();
   return common.has(text) || common.has(text.replace(/[^\p{L}\p{N}]$/u, ''));
 }
 
@@ -73,14 +75,4 @@ function isSequence(text: string): boolean {
   const points = [...text].map((character) => character.codePointAt(0) ?? 0);
   const steps = points.slice(1).map((point, index) => point - (points[index] ?? 0));
   return Math.abs(steps[0] ?? 0) === 1 && steps.every((step) => step === steps[0]);
-}
-
-let loading: Promise<ReadonlySet<string>> | undefined;
-
-/** 49,000 passwords in lower case, most common first. Loaded when first needed: they take 20 ms and 18 MiB. */
-function commonPasswords(): Promise<ReadonlySet<string>> {
-  loading ??= import('@zxcvbn-ts/language-common').then(
-    ({ dictionary }) => new Set(dictionary['passwords-common']),
-  );
-  return loading;
 }

@@ -43,7 +43,7 @@ export async function registerUser(
   { username, email, password }: Registration,
 ): Promise<User> {
   if (registration === 'closed') throw new Problem('registration_closed');
-  await refuseWeakPassword(password, { username, email, location: 'body.password' });
+  await refuseWeakPassword(passwords, password, { username, email, location: 'body.password' });
   await limitRegistrations(db, rate_limit, address);
   const password_hash = await passwords.hash(normalizePassword(password));
   const [user] = await db
@@ -97,7 +97,8 @@ export async function changePassword(
     user,
     input.current_password,
   );
-  await refuseWeakPassword(input.new_password, { ...names, location: 'body.new_password' });
+  const context = { ...names, location: 'body.new_password' };
+  await refuseWeakPassword(passwords, input.new_password, context);
   const password_hash = await passwords.hash(normalizePassword(input.new_password));
   await db.transaction(async (tx) => {
     const changed = await tx

@@ -2,6 +2,7 @@
 import { boundedConcurrency } from '../bounded-concurrency.ts';
 import type { Passwords } from '../platform.ts';
 import { inspectHash, MEMORY_KIB, NOBODYS_HASH, PASSES } from './argon2id.ts';
+import { commonPasswords } from './common.ts';
 
 /** Bun's argon2 has one lane always. */
 const parameters = { algorithm: 'argon2id', memoryCost: MEMORY_KIB, timeCost: PASSES } as const;
@@ -24,6 +25,7 @@ export function bunPasswords(): Passwords {
     hash: (password) => bound.run(() => Bun.password.hash(password, parameters)),
     verify: (password, hash) => bound.run(() => verify(password, hash)),
     inspect: inspectHash,
+    common: commonPasswords,
     get in_flight() {
       return bound.in_flight;
     },

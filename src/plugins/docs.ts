@@ -2,7 +2,6 @@
 import { type AnyElysia, Elysia } from 'elysia';
 import type { Platform } from '../platform.ts';
 import { Problem } from '../problem.ts';
-import { buildDocument, type OpenApiDocument } from './openapi.ts';
 
 const PAGE = `<!doctype html>
 <html lang="en">
@@ -64,19 +63,21 @@ const files: Record<string, string> = {
   'favicon-32x32.png': 'image/png',
 };
 
+export const swagger_ui_files = Object.keys(files);
+
 /** The documentation of `api`, at `/swagger` and `/swagger/json`. */
-export function docs({ swagger_ui_file }: Platform, api: AnyElysia) {
-  let document: Promise<OpenApiDocument> | undefined;
+export function docs({ openapi_document, swagger_ui_file }: Platform, api: AnyElysia) {
+  let document: unknown;
 
   return new Elysia({ name: 'docs', detail: { hide: true } })
-    .get('/', ({ redirect }) => redirect('/swagger', 302))
+    .get('/', () => new Response(null, { status: 302, headers: { location: '/swagger' } }))
     .get('/swagger', ({ set }) => {
       set.headers['content-type'] = 'text/html; charset=utf-8';
       set.headers['content-security-policy'] = POLICY;
       return PAGE;
     })
     .get('/swagger/json', async () => {
-      document ??= buildDocument(api);
+      document ??= await openapi_document(api);
       return document;
     })
     .get('/swagger/start.js', ({ set }) => {
@@ -87,8 +88,8 @@ export function docs({ swagger_ui_file }: Platform, api: AnyElysia) {
       const type = Object.hasOwn(files, file) ? files[file] : undefined;
       const content = type && (await swagger_ui_file(file));
       if (!content) throw new Problem('not_found');
-      set.headers['content-type'] = type;
       set.headers['cache-control'] = 'public, max-age=3600';
-      return new Response(content);
+      // Stated, because a file brings a type of its own along.
+      return new Response(content, { headers: { 'content-type': type } });
     });
 }

@@ -20,7 +20,7 @@ export async function streamJson(
       } catch {
         onFailure();
         // Without the error: Bun would print it, statement and parameters included.
-        controller.error();
+        controller.error(undefined);
       }
     },
     cancel: async () => void (await pieces.return(undefined)),

@@ -64,7 +64,7 @@ const registration = (platform: Platform) => {
 };
 
 /** What an API token may read too. */
-const profile = ({ database: db, settings, log }: Platform, current: CurrentUserPlugin) =>
+const profile = ({ database: db, settings, log, streamed }: Platform, current: CurrentUserPlugin) =>
   new Elysia()
     .use(current)
     .use(strictInput(settings.body_limit_bytes))
@@ -76,7 +76,7 @@ const profile = ({ database: db, settings, log }: Platform, current: CurrentUser
       '/me/export',
       ({ user, set }) => {
         set.headers['content-disposition'] = 'attachment; filename="mantou-account.json"';
-        return streamJson(exportAccount(db, user), () =>
+        return streamJson(streamed(exportAccount(db, user)), () =>
           log('error', 'export_cut', { request_id: set.headers['x-request-id'], user_id: user.id }),
         );
       },

@@ -21,7 +21,7 @@ describe('a new password', () => {
   async function judge(candidate: string, username: string, email = `${username}@example.org`) {
     const location = 'body.password';
     try {
-      await refuseWeakPassword(candidate, { username, email, location });
+      await refuseWeakPassword(passwords, candidate, { username, email, location });
       return undefined;
     } catch (problem) {
       expect(problem).toBeInstanceOf(Problem);
@@ -359,6 +359,7 @@ const stub = (changes: Partial<Passwords>): Passwords => ({
   hash: passwords.hash,
   verify: passwords.verify,
   inspect: passwords.inspect,
+  common: passwords.common,
   in_flight: 0,
   waiting: 0,
   ...changes,
@@ -379,6 +380,8 @@ async function serveWith(
     log: () => undefined,
     now: () => new Date(),
     address_of: () => undefined,
+    streamed: (pieces) => pieces,
+    openapi_document: async () => undefined,
     swagger_ui_file: async () => undefined,
   });
   const server = Bun.serve({ port: 0, hostname: '127.0.0.1', fetch: app.fetch });
