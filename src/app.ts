@@ -1,6 +1,6 @@
 /** The whole API on one screen. */
 import { Elysia } from 'elysia';
-import type { Metrics, Platform } from './platform.ts';
+import type { Platform } from './platform.ts';
 import { accessTokens } from './plugins/access-tokens.ts';
 import { conventions } from './plugins/conventions.ts';
 import { cors } from './plugins/cors.ts';
@@ -43,7 +43,7 @@ export function createApi(platform: Platform) {
     .use(tasks(platform, current));
   // On a port of its own, whoever can reach the API cannot read them.
   const here = platform.settings.metrics_port === undefined;
-  return platform.metrics && here ? api.use(metrics(platform, platform.metrics)) : api;
+  return here ? api.use(metrics(platform)) : api;
 }
 
 /** Builds the app from what the runtime supplies. Nothing listens yet: hand `fetch` of the app to a server. */
@@ -63,12 +63,12 @@ export function createApp(platform: Platform) {
 }
 
 /** What `METRICS_PORT` serves. */
-export function createMetricsApp(platform: Platform, counted: Metrics) {
+export function createMetricsApp(platform: Platform) {
   const app = new Elysia(config)
     .use(conventions)
     .use(problems(platform, (path) => allowedMethods(path)))
     .guard({ query: Parameters({}) })
-    .use(metrics(platform, counted));
+    .use(metrics(platform));
   const allowedMethods = methodsByPath(app.routes);
   return app;
 }

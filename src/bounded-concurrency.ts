@@ -26,15 +26,16 @@ export function boundedConcurrency(
   function slotInQueue(): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const timer = Number.isFinite(wait_max_ms) ? setTimeout(giveUp, wait_max_ms) : undefined;
-    queue.push(turn);
+    // By whoever waits, not by whoever gives the slot: Workers know a timer only in the request that has set it.
+    const stopTimer = () => clearTimeout(timer);
+    promise.then(stopTimer, stopTimer);
+    queue.push(resolve);
     return promise;
 
-    function turn() {
-      clearTimeout(timer);
-      resolve();
-    }
     function giveUp() {
-      queue.splice(queue.indexOf(turn), 1);
+      const place = queue.indexOf(resolve);
+      if (place === -1) return;
+      queue.splice(place, 1);
       reject(overloaded());
     }
   }

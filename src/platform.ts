@@ -61,7 +61,7 @@ export interface Platform {
   readonly openapi_document: (api: AnyElysia) => Promise<unknown>;
   /** A file of Swagger UI's distribution, by its bare name; undefined where there is none. */
   readonly swagger_ui_file: (name: string) => Promise<Blob | undefined>;
-  /** Where nothing is counted, there is no `/metrics`. */
+  /** Where nothing is counted, `/metrics` says so. */
   readonly metrics?: Metrics;
   /** Where there is none, the runtime ends requests by itself. */
   readonly shutdown?: Shutdown;

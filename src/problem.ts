@@ -150,6 +150,11 @@ export const catalogue = {
     title: 'Something went wrong on the server',
     explanation: 'The fault is ours and has been logged under `request_id`.',
   },
+  not_implemented: {
+    status: 501,
+    title: 'This server cannot do it',
+    explanation: 'It runs where the operation has no meaning. Use what the detail names instead.',
+  },
   database_unavailable: {
     status: 503,
     title: 'The database does not answer',

@@ -80,7 +80,7 @@ export async function serve(
     };
     const { metrics_port } = settings;
     if (metrics_port !== undefined) {
-      const { fetch } = createMetricsApp(platform, metrics);
+      const { fetch } = createMetricsApp(platform);
       metrics_server = listen(settings, 'METRICS_PORT', metrics_port, fetch);
     }
     const server = listen(settings, 'PORT', settings.port, createApp(platform).fetch);

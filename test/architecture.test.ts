@@ -58,6 +58,8 @@ const allowed: Record<string, string[]> = {
     'shutdown',
     'standard-error',
   ],
+  worker: ['edge', 'settings'],
+  edge: ['app', 'cannot-start', 'db', 'log', 'passwords', 'platform', 'settings'],
   cli: [
     'app',
     'cannot-start',
@@ -204,7 +206,7 @@ describe('routes', () => {
 
 test('Bun, Node and the environment are touched only where a runtime is meant', () => {
   const runtime =
-    /^(server|serve|exit|metrics|standard-error|cli\/.*|settings|data-folder|passwords\/bun|db\/(backup.*|client|connection|embedded|migrate|restore))$/;
+    /^(server|serve|exit|metrics|standard-error|cli\/.*|settings|data-folder|passwords\/bun|db\/(backup.*|client|connection|edge|embedded|migrate|restore))$/;
   for (const { name, text, packages } of sources) {
     if (runtime.test(name)) continue;
     // Without comments and types, which may name what they like.

@@ -90,7 +90,7 @@ describe('a request is one line', () => {
         ['OPTIONS', 'unmatched', 204, undefined],
       ],
       ['redirect', () => ada.get('/'), ['GET', '/', 302, undefined]],
-      ['malformed', () => host('a b'), ['GET', 'unmatched', 400, 'malformed_request']],
+      ['malformed', () => host('a:b'), ['GET', 'unmatched', 400, 'malformed_request']],
       [
         'no JSON',
         () =>
@@ -229,6 +229,7 @@ describe('/metrics', () => {
 
   test('shows statements in flight and waiting, and hashes', async () => {
     const { url, server } = await small();
+    expect(await read('mantou_password_hashes_in_flight', url)).toBe(0);
     const lock = new SQL({ url: api.database_url, max: 1 });
     await lock.unsafe('begin');
     await lock.unsafe('lock table users in access exclusive mode');

@@ -1,9 +1,11 @@
 /** From the route table: who is let in, and that each status which the document declares can really happen. */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { Elysia } from 'elysia';
-import { createApi } from '../src/app.ts';
+import { createApi, createApp } from '../src/app.ts';
+import type { Platform } from '../src/platform.ts';
 import { catalogue } from '../src/problem.ts';
-import { Api, Client, type Persona, useApi } from './support/api.ts';
+import { readSettings } from '../src/settings.ts';
+import { Api, Client, JWT_SECRET, type Persona, useApi } from './support/api.ts';
 import { createDatabase } from './support/cluster.ts';
 import { type Operation, operations } from './support/document.ts';
 import { elsewhere } from './support/locks.ts';
@@ -25,9 +27,7 @@ const needsToken = operations.filter((operation) => !operation.public);
 
 test('the document has every route of the API, and no other', () => {
   // Routes as Elysia has them: a route that the document hides would be a hole in the tests below.
-  const platform = { settings: {}, jwt_secret: 'x'.repeat(32), metrics: {} } as Parameters<
-    typeof createApi
-  >[0];
+  const platform = { settings: {}, jwt_secret: JWT_SECRET } as Platform;
   const routes = new Elysia()
     .use(createApi(platform))
     .routes.map(
@@ -76,7 +76,8 @@ const recipes: Record<number, (operation: Operation) => Promise<{ status: number
   },
   400: (operation) =>
     send(operation.public ? api.anonymous : stranger, operation, nowhere, {
-      headers: { host: 'x/y' },
+      // Both runtimes hand it to the app: a name with a port that is none.
+      headers: { host: 'x:y' },
     }),
   401: (operation) => send(api.anonymous, operation, nowhere),
   403: async (operation) => {
@@ -133,8 +134,20 @@ const recipes: Record<number, (operation: Operation) => Promise<{ status: number
   422: (operation) => send(stranger, operation, nowhere, { query: '?surprise=1' }),
   429: (operation) => send(exhausted.anonymous, operation, nowhere),
   500: (operation) => send(new Client(broken, stranger.token), operation, nowhere),
+  501: ({ path }) => uncounted(path),
   503: (operation) => send(new Client(unreachable, stranger.token), operation, nowhere),
 };
+
+/** Asks a platform that counts nothing. */
+async function uncounted(path: string) {
+  const settings = readSettings({ JWT_SECRET, RATE_LIMIT: 'off' });
+  const platform = {
+    settings,
+    jwt_secret: JWT_SECRET,
+    log: () => undefined,
+  } as unknown as Platform;
+  return createApp(platform).handle(new Request(`http://localhost${path}`));
+}
 
 async function success(operation: Operation) {
   const { owner, ids } = await somebodyWithWork();
@@ -234,6 +247,14 @@ test('a fault of the server is told as internal, and logged once without what wa
     },
   ]);
   expect(JSON.stringify(faults)).not.toMatch(/hunter2|argon2|ada@|insert into/);
+});
+
+test('where nothing is counted, the metrics say what to read instead', async () => {
+  const body = await (await uncounted('/metrics')).json();
+  expect(body).toMatchObject({
+    code: 'not_implemented',
+    detail: expect.stringContaining('Workers'),
+  });
 });
 
 describe.each(

@@ -20,10 +20,10 @@ const UNAVAILABLE_CODES =
 
 /**
  * Connection exceptions, operator intervention (57014 is a query cancelled by its timeout), a server that has no room (on
- * its disk, in its memory, for a connection) or only reads, and what lost against another transaction: all pass, and
- * nothing was written.
+ * its disk, in its memory, for a connection), only reads, or that a pool cannot reach (58000), and what lost against
+ * another transaction: all pass, and nothing was written.
  */
-const UNAVAILABLE_STATES = /^(08...|57P..|57014|53...|25006|40001|40P01)$/;
+const UNAVAILABLE_STATES = /^(08...|57P..|57014|53...|58000|25006|40001|40P01)$/;
 
 /** Reads a driver's error, wrapped or not; undefined for anything else. */
 export function findFailure(error: unknown): Failure | undefined {

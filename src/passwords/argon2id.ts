@@ -4,7 +4,7 @@ import type { HashCondition } from '../platform.ts';
 /** OWASP's first choice for argon2id. */
 export const MEMORY_KIB = 19_456;
 export const PASSES = 2;
-const LANES = 1;
+export const LANES = 1;
 
 const CURRENT = `$argon2id$v=19$m=${MEMORY_KIB},t=${PASSES},p=${LANES}$`;
 
