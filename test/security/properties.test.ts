@@ -13,8 +13,10 @@ setDefaultTimeout(120_000);
 
 /** Hashing a password takes as long as a hundred other requests. */
 const HASHING = ['registerUser', 'logIn', 'changePassword', 'deleteAccount'];
-const RUNS = 800;
+const RUNS = Number(process.env.PROPERTY_RUNS ?? 800);
 const RUNS_HASHING = 60;
+/** Twenty thousand, unless other runs are asked for. */
+const REQUESTS_MIN = 25 * RUNS;
 const BATCH = 8;
 
 const runsOf = (operationId: string) => (HASHING.includes(operationId) ? RUNS_HASHING : RUNS);
@@ -284,7 +286,7 @@ describe.each(
   });
 });
 
-test('at least twenty thousand requests are sent', () => {
+test(`at least ${REQUESTS_MIN} requests are sent`, () => {
   const planned = operations.map(({ operationId }) => runsOf(operationId));
-  expect(planned.reduce<number>((sum, runs) => sum + runs, 0)).toBeGreaterThan(20_000);
+  expect(planned.reduce<number>((sum, runs) => sum + runs, 0)).toBeGreaterThan(REQUESTS_MIN);
 });

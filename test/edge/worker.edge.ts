@@ -1,0 +1,287 @@
+/** The worker as it is deployed: what is in it, how it starts, what it leaves open, and that it answers as Bun does. */
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
+import { join } from 'node:path';
+import { type RunningServer, serve } from '../../src/serve.ts';
+import { readSettings } from '../../src/settings.ts';
+import { type Answer, type Api, Client, JWT_SECRET, useApi } from '../support/api.ts';
+import { createDatabase, dropDatabase } from '../support/cluster.ts';
+import { type Operation, operations } from '../support/document.ts';
+import { root, startWorker } from '../support/edge.ts';
+import { openPool, type Pool } from '../support/pool.ts';
+import { until } from '../support/process.ts';
+import { type Ids, nowhere, send } from '../support/requests.ts';
+import { exceptions } from './exceptions.ts';
+
+setDefaultTimeout(120_000);
+
+const BUNDLE_KB_MAX = 400;
+
+/** The folder that `suite.ts` has bundled `src/worker.ts` into. */
+const bundle = process.env.DEPLOYED_WORKER ?? '';
+
+describe('the bundle', () => {
+  interface Metafile {
+    inputs: Record<string, unknown>;
+    outputs: Record<string, { imports: { path: string; external?: boolean }[] }>;
+  }
+  const readMetafile = (): Promise<Metafile> => Bun.file(join(bundle, 'meta.json')).json();
+
+  test('imports nothing that Workers lack, above all no files and no processes', async () => {
+    const { outputs } = await readMetafile();
+    const imported = Object.values(outputs).flatMap(({ imports }) => imports);
+    const external = imported.filter((one) => one.external).map(({ path }) => path);
+    expect([...new Set(external)].filter((path) => !path.endsWith('.wasm')).sort()).toEqual([
+      'cloudflare:sockets',
+      'cloudflare:workers',
+      'crypto',
+      'node:async_hooks',
+      'node:buffer',
+      'node:events',
+      'node:stream',
+      // Of what Elysia would look into uploaded files with.
+      'tty',
+      'util',
+    ]);
+  });
+
+  test('holds no file of ours that touches Bun, Node or the environment', async () => {
+    const { inputs } = await readMetafile();
+    const ours = Object.keys(inputs).filter((path) => path.startsWith('src/'));
+    expect(ours).toContain('src/app.ts');
+    const transpiler = new Bun.Transpiler({ loader: 'ts' });
+    for (const path of ours) {
+      const code = transpiler.transformSync(await Bun.file(join(root, path)).text());
+      expect([path, code.match(/\bBun\.|\bprocess\.|['"](bun|node:fs)['"]/)?.[0]]).toEqual([
+        path,
+        undefined,
+      ]);
+    }
+  });
+
+  test(`is smaller than ${BUNDLE_KB_MAX} KB, compressed`, async () => {
+    const files = [...new Bun.Glob('*.{js,wasm}').scanSync(bundle)];
+    const sizes = await Promise.all(
+      files.map(async (name) => Bun.gzipSync(await Bun.file(join(bundle, name)).bytes()).length),
+    );
+    const kb = sizes.reduce((sum, size) => sum + size, 0) / 1000;
+    console.log(`the bundle: ${kb.toFixed(0)} KB, compressed`);
+    expect(kb).toBeLessThan(BUNDLE_KB_MAX);
+  });
+});
+
+describe('the worker', () => {
+  const password = 'correct horse battery staple, pässwörd 密码';
+  let database_url: string;
+  let pool: Pool;
+  let edge: { url: string; stop(): Promise<void> };
+  let bun: RunningServer;
+
+  beforeAll(async () => {
+    database_url = await createDatabase();
+    pool = await openPool(database_url);
+    edge = await startWorker(bundle, { JWT_SECRET, LOG_LEVEL: 'silent' }, pool.url);
+    const settings = readSettings({ JWT_SECRET, LOG_LEVEL: 'silent' });
+    bun = await serve({ ...settings, port: 0, database_url });
+  });
+
+  afterAll(async () => {
+    await Promise.all([edge.stop(), bun.stop()]);
+    await pool.close();
+    await dropDatabase(database_url);
+  });
+
+  async function post(url: string, path: string, body: object) {
+    const headers = { 'content-type': 'application/json' };
+    const answer = await fetch(url + path, { method: 'POST', headers, body: JSON.stringify(body) });
+    // biome-ignore lint/suspicious/noExplicitAny: a test looks into JSON freely.
+    return { status: answer.status, body: (await answer.json()) as any };
+  }
+
+  test('does not start without a secret, and says so', async () => {
+    const started = startWorker(bundle, {}, database_url);
+    await expect(started).rejects.toThrow('JWT_SECRET must be set');
+  });
+
+  test.each([
+    ['Bun', 'workerd'],
+    ['workerd', 'Bun'],
+  ])('an account that is made on %s logs in on %s', async (from, to) => {
+    const urls: Record<string, string> = { Bun: bun.url, workerd: edge.url };
+    const username = `from-${from}`;
+    const made = await post(urls[from] ?? '', '/users/register', {
+      username,
+      email: `${username}@example.org`,
+      password,
+    });
+    expect(made.status).toBe(201);
+    const there = urls[to] ?? '';
+    const { status, body } = await post(there, '/users/login', { username, password });
+    expect(status).toBe(200);
+    // One byte of the password more or less is another password.
+    for (const wrong of [password.slice(0, -1), `${password}x`])
+      expect((await post(there, '/users/login', { username, password: wrong })).status).toBe(401);
+    // A token of one is a token of the other.
+    const headers = { authorization: `Bearer ${body.access_token}` };
+    for (const url of [bun.url, edge.url])
+      expect((await fetch(`${url}/users/me`, { headers })).status).toBe(200);
+  });
+
+  test('gives the docs from its assets, byte for byte as Bun does', async () => {
+    for (const name of [
+      '',
+      '/json',
+      '/start.js',
+      '/swagger-ui.css',
+      '/swagger-ui-bundle.js',
+      '/x',
+    ]) {
+      const [one, other] = await Promise.all(
+        [bun.url, edge.url].map((url) => fetch(`${url}/swagger${name}`)),
+      );
+      expect([name, other?.status]).toEqual([name, one?.status]);
+      for (const field of ['content-type', 'cache-control', 'content-security-policy'])
+        expect([name, other?.headers.get(field)]).toEqual([name, one?.headers.get(field)]);
+      if (one?.ok) expect(await other?.text()).toBe((await one?.text()) ?? '');
+    }
+  });
+
+  test('refuses a common password from its assets', async () => {
+    const { status, body } = await post(edge.url, '/users/register', {
+      username: 'weak',
+      email: 'weak@example.org',
+      password: 'Password123!',
+    });
+    expect([status, body.code]).toEqual([422, 'weak_password']);
+  });
+
+  test('counts nothing, and says what to use instead', async () => {
+    const answer = await fetch(`${edge.url}/metrics`);
+    const { code, detail } = (await answer.json()) as Record<string, string>;
+    expect([answer.status, code]).toEqual([501, 'not_implemented']);
+    expect(detail).toContain('the metrics of Cloudflare Workers');
+  });
+
+  test('asks one statement of the database for a list or a new project, in one round trip', async () => {
+    const account = { username: 'counted', email: 'counted@example.org', password };
+    await post(edge.url, '/users/register', account);
+    const { access_token } = (
+      await post(edge.url, '/users/login', { username: account.username, password })
+    ).body;
+    const headers = { authorization: `Bearer ${access_token}`, 'content-type': 'application/json' };
+    const list = () => fetch(`${edge.url}/projects`, { headers });
+    const create = () =>
+      fetch(`${edge.url}/projects`, { headers, method: 'POST', body: '{"name":"Counted"}' });
+    // From here on the isolate knows the token.
+    expect((await list()).status).toBe(200);
+    for (const [send, status] of [
+      [list, 200],
+      [create, 201],
+    ] as const) {
+      const { statements, round_trips } = pool;
+      expect((await send()).status).toBe(status);
+      expect([pool.statements - statements, pool.round_trips - round_trips]).toEqual([1, 1]);
+    }
+  });
+
+  test('opens no connection for what needs none, and leaves none open', async () => {
+    const before = pool.statements;
+    expect((await fetch(`${edge.url}/health/live`)).status).toBe(200);
+    expect((await fetch(`${edge.url}/users/me`)).status).toBe(401);
+    expect(pool.statements).toBe(before);
+    const answers = await Promise.all(
+      Array.from({ length: 20 }, () => fetch(`${edge.url}/health/ready`)),
+    );
+    expect(answers.map(({ status }) => status)).toEqual(Array(20).fill(200));
+    expect(pool.statements).toBe(before + 20);
+    await until('every connection is given back', () => pool.lent === 0);
+  });
+});
+
+describe('answers as Bun does, byte for byte but for ids, times and secrets', () => {
+  const api = useApi();
+  let bun: RunningServer;
+
+  beforeAll(async () => {
+    const settings = readSettings({ JWT_SECRET, RATE_LIMIT: 'off', LOG_LEVEL: 'silent' });
+    bun = await serve({ ...settings, port: 0, database_url: api.database_url });
+  });
+
+  afterAll(() => bun.stop());
+
+  const clients = (token?: string) => [
+    new Client({ url: bun.url } as Api, token),
+    new Client(api, token),
+  ];
+
+  /** Nobody, or somebody new with a project and a task: each runtime gets one of its own. */
+  const senders: Record<string, () => Promise<{ token?: string; ids: Ids }>> = {
+    anonymous: async () => ({ ids: nowhere }),
+    stranger: async () => ({ token: (await api.person()).token, ids: nowhere }),
+    owner: async () => {
+      const person = await api.person();
+      const project = await person.createProject();
+      const task = await person.createTask(project.id);
+      const ids = { ...nowhere, project_id: project.id, task_id: task.id, user_id: person.id };
+      return { token: person.token, ids };
+    },
+  };
+  const variants: Record<string, Parameters<typeof send>[3]> = {
+    plain: {},
+    'unknown parameter': { query: '?surprise=1' },
+  };
+  const variants_of_body: typeof variants = {
+    'body that breaks off': { raw: '{', headers: { 'content-type': 'application/json' } },
+    'type that is not supported': { raw: 'x', headers: { 'content-type': 'text/plain' } },
+  };
+
+  /** What the worker does not do has a test above. */
+  const shared = operations.filter(({ statuses }) => !statuses.includes(501));
+
+  test.each(shared.map((one) => [`${one.method} ${one.path}`, one] as const))(
+    '%s',
+    async (_, operation: Operation) => {
+      const all = { ...variants, ...(operation.requestBody && variants_of_body) };
+      for (const [who, meet] of Object.entries(senders))
+        for (const [what, options] of Object.entries(all)) {
+          const answers: unknown[] = [];
+          for (const runtime of [0, 1]) {
+            const { token, ids } = await meet();
+            const client = clients(token)[runtime] as Client;
+            const headers = { 'x-request-id': 'same', ...options?.headers };
+            answers.push(comparable(await send(client, operation, ids, { ...options, headers })));
+          }
+          expect([who, what, answers[1]]).toEqual([who, what, answers[0]]);
+        }
+    },
+  );
+
+  /** What a connection says of itself is no part of the answer. */
+  const HOP_BY_HOP = ['connection', 'date', 'keep-alive', 'transfer-encoding'];
+
+  function comparable({ status, headers, text }: Answer) {
+    const fields = [...headers].filter(([name]) => !HOP_BY_HOP.includes(name));
+    return [
+      status,
+      fields.sort().map(([name, value]) => `${name}: ${masked(value)}`),
+      masked(text),
+    ];
+  }
+
+  const masked = (text: string) =>
+    text
+      .replace(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, '<id>')
+      .replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, '<time>')
+      .replace(/eyJ[\w-]+\.[\w-]+\.[\w-]+|mt_[\w-]{43}|\b[\w-]{43}\b/g, '<secret>')
+      .replace(/somebody-\d+|\bn[0-9a-f]{8}\b/g, '<name>');
+});
+
+test('docs/edge.md names each exception with its reason', async () => {
+  const document = await Bun.file(join(root, 'docs/edge.md')).text();
+  const rows = document.split('\n').filter((line) => /^\| `[\w/-]+\.test\.ts`/.test(line));
+  expect(rows).toEqual(
+    exceptions.map(({ file, within, tests, reason }) => {
+      const names = tests.map((test) => `\`${test}\``).join(', ');
+      return `| \`${file}\` | ${within ? `${within}: ` : ''}${names} | ${reason} |`;
+    }),
+  );
+});
