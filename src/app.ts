@@ -2,6 +2,7 @@
 import { Elysia } from 'elysia';
 import type { Platform } from './platform.ts';
 import { accessTokens } from './plugins/access-tokens.ts';
+import { announcing, createChangeStream } from './plugins/change-stream.ts';
 import { conventions } from './plugins/conventions.ts';
 import { cors } from './plugins/cors.ts';
 import { credentials, currentUser } from './plugins/current-user.ts';
@@ -11,6 +12,7 @@ import { methodsByPath } from './plugins/methods.ts';
 import { observe } from './plugins/observe.ts';
 import { problems } from './plugins/problems.ts';
 import { apiTokens } from './routes/api-tokens.ts';
+import { events } from './routes/events.ts';
 import { health } from './routes/health.ts';
 import { members } from './routes/members.ts';
 import { metrics } from './routes/metrics.ts';
@@ -32,7 +34,9 @@ export function createApi(platform: Platform) {
   const tokens = accessTokens(platform);
   const known = credentials(platform);
   const current = currentUser(tokens, known);
+  const changes = createChangeStream(platform);
   const api = new Elysia(config)
+    .use(announcing(changes))
     .use(health(platform))
     .use(problemCatalogue(platform))
     .use(users(platform, current))
@@ -40,7 +44,8 @@ export function createApi(platform: Platform) {
     .use(apiTokens(platform, current))
     .use(projects(platform, current))
     .use(members(platform, current))
-    .use(tasks(platform, current));
+    .use(tasks(platform, current))
+    .use(events(platform, current, changes));
   // On a port of its own, whoever can reach the API cannot read them.
   const here = platform.settings.metrics_port === undefined;
   return here ? api.use(metrics(platform)) : api;

@@ -84,6 +84,11 @@ export function createMetrics({ database, passwords }: Gates): Metrics {
     'Password hashes that wait for a core.',
     () => passwords.waiting,
   );
+  const streams = new Gauge({
+    name: 'mantou_streams_open',
+    help: 'Clients that follow changes as they happen.',
+    registers,
+  });
   eventLoopDelay(registers);
   counter(
     'process_cpu_seconds_total',
@@ -115,6 +120,7 @@ export function createMetrics({ database, passwords }: Gates): Metrics {
     countRequest: (method, route, status, seconds) =>
       requests.observe({ method, route, status }, seconds),
     countLimit: (limit) => limits.inc({ limit }),
+    showStreams: (open) => streams.set(open),
     print: () => registry.metrics(),
   };
 }

@@ -31,6 +31,8 @@ export interface Metrics {
   /** @param route its pattern, never the path: that would be one series for each id. */
   countRequest(method: string, route: string, status: number, seconds: number): void;
   countLimit(name: string): void;
+  /** How many streams are open now. */
+  showStreams(open: number): void;
   /** All that was counted, in Prometheus' text format. */
   print(): Promise<string>;
 }
@@ -61,6 +63,11 @@ export interface Platform {
   readonly openapi_document: (api: AnyElysia) => Promise<unknown>;
   /** A file of Swagger UI's distribution, by its bare name; undefined where there is none. */
   readonly swagger_ui_file: (name: string) => Promise<Blob | undefined>;
+  /**
+   * Has `onNotify` called whenever somebody notifies the channel of PostgreSQL, and when something may have been missed.
+   * Undefined where nobody can listen: there, whoever waits looks again and again.
+   */
+  readonly listen?: (channel: string, onNotify: () => void) => () => void;
   /** Where nothing is counted, `/metrics` says so. */
   readonly metrics?: Metrics;
   /** Where there is none, the runtime ends requests by itself. */

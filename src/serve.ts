@@ -75,6 +75,7 @@ export async function serve(
       streamed: (pieces) => pieces,
       openapi_document: buildDocument,
       swagger_ui_file: swaggerUiFile,
+      listen: pool.listen,
       metrics,
       shutdown,
     };

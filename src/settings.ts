@@ -28,6 +28,8 @@ export interface Settings {
   /** As a browser sends them in `Origin`; none closes the API to other sites. */
   readonly cors_origins: readonly string[];
   readonly body_limit_bytes: number;
+  /** How long an event is kept: a client that has been away for longer starts afresh. */
+  readonly events_retention_seconds: number;
   readonly docs: boolean;
   readonly log_level: LogLevel;
   /** Unset: pretty on a terminal, JSON elsewhere. */
@@ -44,6 +46,7 @@ const SECRET_BYTES_MIN = 32;
 const STATEMENT_TIMEOUT_DAYS_MAX = 1;
 const ACCESS_TOKEN_TTL_DAYS_MAX = 365;
 const REFRESH_TOKEN_TTL_DAYS_MAX = 90;
+const EVENTS_RETENTION_DAYS_MAX = 3650;
 const TRUSTED_PROXIES_MAX = 10;
 /** A body is held in memory. */
 const BODY_LIMIT_MIB_MAX = 1024;
@@ -172,6 +175,11 @@ export function readSettings(environment: Record<string, string | undefined>): S
       BODY_LIMIT_MIB_MAX * MIB,
       bytes_per_unit,
       `a size such as 512KiB or 1MiB, up to ${BODY_LIMIT_MIB_MAX}MiB`,
+    ),
+    events_retention_seconds: duration(
+      'EVENTS_RETENTION',
+      90 * DAY_SECONDS,
+      EVENTS_RETENTION_DAYS_MAX,
     ),
     docs: oneOf('DOCS', 'on', ['on', 'off']) === 'on',
     log_level: oneOf('LOG_LEVEL', 'info', log_levels),

@@ -77,6 +77,7 @@ const allowed: Record<string, string[]> = {
   app: ['platform', 'plugins', 'routes', 'schemas'],
   routes: ['handlers', 'platform', 'plugins', 'problem', 'schemas'],
   plugins: [
+    'bounded-concurrency',
     'db',
     'describe-error',
     'handlers',

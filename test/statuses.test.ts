@@ -121,6 +121,13 @@ const recipes: Record<number, (operation: Operation) => Promise<{ status: number
     await owner.patch(`/projects/${ids.project_id}`, { archived: true });
     return send(owner, operation, ids);
   },
+  410: async (operation) => {
+    const { owner, ids } = await somebodyWithWork();
+    const { body } = await owner.get('/changes');
+    const [name, , position] = JSON.parse(atob(body.next_cursor));
+    const of_another_feed = btoa(JSON.stringify([name, '00000000', position]));
+    return send(owner, operation, ids, { query: `?since=${encodeURIComponent(of_another_feed)}` });
+  },
   412: async (operation) => {
     const { owner, ids } = await somebodyWithWork();
     const stale = [{ op: 'delete', task_id: ids.task_id, version: 9 }];

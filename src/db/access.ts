@@ -3,7 +3,16 @@
  * his role and the state of the project decide what he may do there. Every statement joins one of the two fragments
  * below, and none loads a row to check it afterwards.
  */
-import { and, type Column, eq, inArray, isNull, sql, type WithSubquery } from 'drizzle-orm';
+import {
+  and,
+  type Column,
+  eq,
+  inArray,
+  isNull,
+  type SQL,
+  sql,
+  type WithSubquery,
+} from 'drizzle-orm';
 import type { SelectedFieldsFlat } from 'drizzle-orm/pg-core/query-builders/select.types';
 import { Problem } from '../problem.ts';
 import type { Database } from './database.ts';
@@ -37,26 +46,39 @@ const found = {
   archived_at: projects.archived_at,
 };
 
-const selectProject = (db: Database, user: CurrentUser, project_id: string) =>
+const selectProject = (db: Database, user: CurrentUser, project_id: string, also?: SQL) =>
   db
     .select(found)
     .from(projects)
     .innerJoin(project_members, visibleTo(user, projects.id))
-    .where(eq(projects.id, project_id));
+    .where(and(eq(projects.id, project_id), also));
 
 /** `with access as …`: this user's role in a project and the project's state; no row if it is invisible. */
 export const accessToProject = (db: Database, user: CurrentUser, project_id: string) =>
   db.$with('access').as(selectProject(db, user, project_id));
 
+/**
+ * A condition that always holds, for every statement that writes: it tells the triggers that record events, until the
+ * transaction ends, whose work it is.
+ */
+export const actingAs = (user: CurrentUser) =>
+  sql`set_config('mantou.actor', ${user.id}, true) is not null`;
+
+/** The same, for a change of the project or of what is in it. */
+export const accessToChange = (db: Database, user: CurrentUser, project_id: string) =>
+  db.$with('access').as(selectProject(db, user, project_id, actingAs(user)));
+
 /** The same, for a change of its members: they take turns at the project. */
 export const accessToMembers = (db: Database, user: CurrentUser, project_id: string) =>
-  db.$with('access').as(selectProject(db, user, project_id).for('no key update', { of: projects }));
+  db
+    .$with('access')
+    .as(selectProject(db, user, project_id, actingAs(user)).for('no key update', { of: projects }));
 
 /** Waits for whoever writes in the project, and lets nobody else until the transaction ends. */
 export const lockProject = (tx: Database, user: CurrentUser, project_id: string) =>
-  selectProject(tx, user, project_id).for('update', { of: projects });
+  selectProject(tx, user, project_id, actingAs(user)).for('update', { of: projects });
 
-/** The same for the project of a task. */
+/** The same for a change of a task, by its project. */
 export const accessToTask = (db: Database, user: CurrentUser, task_id: string) =>
   db.$with('access').as(
     db
@@ -64,7 +86,7 @@ export const accessToTask = (db: Database, user: CurrentUser, task_id: string) =
       .from(tasks)
       .innerJoin(projects, eq(projects.id, tasks.project_id))
       .innerJoin(project_members, visibleTo(user, projects.id))
-      .where(eq(tasks.id, task_id))
+      .where(and(eq(tasks.id, task_id), actingAs(user)))
       // The project before the task, as whoever deletes a project locks them.
       .for('key share', { of: projects }),
   );

@@ -12,7 +12,7 @@ import {
 } from './backup-format.ts';
 import { explainFailure, nameDatabase, openConnection } from './connection.ts';
 import { findLatestMigration, setSessionForCopies } from './migrate.ts';
-import { allTables } from './tables.ts';
+import { copiedTables } from './tables.ts';
 
 /**
  * The script of a backup. Memory stays flat: rows are read as fast as the script is.
@@ -38,7 +38,7 @@ export async function* dumpDatabase(
     yield Buffer.from(headerLine({ version, migration, created_at, postgres: server.version }));
     const rows: RowCounts = {};
     let bytes = 0;
-    for (const { name, columns } of allTables()) {
+    for (const { name, columns } of copiedTables()) {
       const statement = copyStatement(name, columns);
       yield Buffer.from(`${statement} FROM stdin;\n`);
       const query = client.unsafe(`${statement} TO stdout`);

@@ -19,6 +19,7 @@ const DEADLINE_MARGIN_SECONDS = 2;
 /** Statements that wait for each connection; more would wait for longer than anybody wants to. */
 const WAITING_PER_CONNECTION_MAX = 20;
 const WAIT_TIMEOUT_MS = 5000;
+const LISTEN_RETRY_MS = 1000;
 /** Each dead connection fails one statement, and the next that is tried may be as dead. */
 const READ_ATTEMPTS_MAX = 3;
 /** A connection that was dead before shows at once; one that is closed after a silence is no reason to wait again. */
@@ -29,6 +30,11 @@ export interface Pool {
   /** Statements and transactions that have a connection, and those that wait for one. */
   readonly in_flight: number;
   readonly waiting: number;
+  /**
+   * Listens on a channel, on a connection beside the others, until the function that it returns is called.
+   * @param onNotify is called for each notification, and after each break, in which some may have been missed.
+   */
+  listen(channel: string, onNotify: () => void): () => void;
   /** Ends idle connections at once and waits a moment for queries in flight. */
   close(): Promise<void>;
 }
@@ -61,6 +67,7 @@ export function openPool(
   let current_url = url;
   let client = connect(url, settings);
   let locating = false;
+  const listeners = new Set<Listener>();
 
   /** What is in flight on the old pool fails. */
   function replace(used: SQL) {
@@ -78,6 +85,7 @@ export function openPool(
         if (found === current_url) return;
         current_url = found;
         replace(used);
+        for (const listener of listeners) listener.move(found);
       })
       // The next statement that fails asks again.
       .catch(() => undefined)
@@ -156,7 +164,52 @@ export function openPool(
     get waiting() {
       return slots.waiting;
     },
-    close: () => client.close({ timeout: CLOSE_TIMEOUT_SECONDS }),
+    listen(channel, onNotify) {
+      const listener = openListener(current_url, channel, onNotify);
+      listeners.add(listener);
+      return () => {
+        listeners.delete(listener);
+        listener.close();
+      };
+    },
+    async close() {
+      for (const listener of listeners) listener.close();
+      await client.close({ timeout: CLOSE_TIMEOUT_SECONDS });
+    },
+  };
+}
+
+interface Listener {
+  /** Listens there from now on. */
+  move(url: string): void;
+  close(): void;
+}
+
+/** Bun's client listens again by itself once a connection has broken, but not where the server has gone elsewhere. */
+function openListener(url: string, channel: string, onNotify: () => void): Listener {
+  let client: SQL | undefined;
+  async function open(at: string) {
+    client?.close({ timeout: 0 }).catch(() => undefined);
+    const opened = new SQL({
+      url: at,
+      max: 1,
+      connectionTimeout: CONNECT_TIMEOUT_SECONDS,
+      connection: { application_name: 'mantou listen' },
+    });
+    client = opened;
+    while (client === opened) {
+      const listening = await opened.listen(channel, onNotify, onNotify).catch(() => undefined);
+      if (listening) return;
+      await Bun.sleep(LISTEN_RETRY_MS);
+    }
+  }
+  void open(url);
+  return {
+    move: (found) => void open(found),
+    close() {
+      client?.close({ timeout: 0 }).catch(() => undefined);
+      client = undefined;
+    },
   };
 }
 

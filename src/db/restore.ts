@@ -20,7 +20,7 @@ import {
   migrateWithin,
   setSessionForCopies,
 } from './migrate.ts';
-import { allTables } from './tables.ts';
+import { copiedTables } from './tables.ts';
 
 /**
  * Verifies the file, then in one transaction makes the tables as they were when it was written, fills them, and
@@ -71,6 +71,8 @@ async function fill(client: SQL, script: Script, { url, file, onProgress }: Sour
   let line = await script.line();
   for (; !line.startsWith('-- end '); line = await script.line()) {
     const { table, statement } = readCopy(line, file);
+    // They would record the rows that come as if they were new.
+    await client.unsafe(`alter table "${table}" disable trigger user`);
     await setAside(client, table, aside);
     const query = client.unsafe(statement);
     const writer = query.writable().getWriter();
@@ -80,12 +82,16 @@ async function fill(client: SQL, script: Script, { url, file, onProgress }: Sour
     }
     await writer.close();
     rows[table] = (await query).count;
+    await client.unsafe(`alter table "${table}" enable trigger user`);
   }
   const end: { rows: RowCounts } = JSON.parse(line.slice('-- end '.length));
   if (!Bun.deepEquals(rows, end.rows) || !(await script.isAtEnd()))
     throw new CannotStart(`${file} does not hold the rows that it says it does`);
   for (const statement of [...aside.indexes, ...aside.keys]) await client.unsafe(statement);
   await migrateWithin(client);
+  await raiseNumbers(client);
+  // It tells of positions that this database has never given.
+  await client`delete from feed`;
   // Until the server has counted the rows it would plan as if there were none.
   await client`analyze`;
   return rows;
@@ -97,7 +103,7 @@ async function makeTables(client: SQL, url: string, { migration, version }: Back
     throw new CannotStart(
       `the backup was made by mantou ${version}, which this version does not know: restore it with that or a later one`,
     );
-  for (const { name } of allTables()) {
+  for (const { name } of copiedTables()) {
     const [existing] = await client`select to_regclass(${name}) as name`;
     if (existing.name === null) continue;
     await client.unsafe(`lock table "${name}" in access exclusive mode`);
@@ -112,6 +118,17 @@ async function makeTables(client: SQL, url: string, { migration, version }: Back
       `${nameDatabase(url)} is of a later version than the backup: name a database without tables, which is brought up to date afterwards`,
     );
   await applyMigrations(client, migration);
+}
+
+/** Columns that number their rows go on where the copied ones end. */
+async function raiseNumbers(client: SQL) {
+  const numbered: Record<'table' | 'column', string>[] = await client`
+    select table_name as table, column_name as column from information_schema.columns
+    where table_schema = current_schema() and is_identity = 'YES'`;
+  for (const { table, column } of numbered)
+    await client.unsafe(
+      `select setval(pg_get_serial_sequence('"${table}"', '${column}'), coalesce(max("${column}"), 0) + 1, false) from "${table}"`,
+    );
 }
 
 /** Statements that make again what was taken away, and so check every row. */

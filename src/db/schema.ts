@@ -2,14 +2,25 @@
  * The tables. Names are those of the wire, so that rows need no renaming; constraints carry names because
  * `failure.ts` tells them apart by name. Ids are UUIDv7 made by the application.
  */
-import { type Column, eq, getTableColumns, type SQLWrapper, sql } from 'drizzle-orm';
 import {
+  type Column,
+  eq,
+  getTableColumns,
+  isNotNull,
+  isNull,
+  type SQLWrapper,
+  sql,
+} from 'drizzle-orm';
+import {
+  bigint,
+  boolean,
   check,
   customType,
   foreignKey,
   index,
   integer,
   json,
+  jsonb,
   pgTable,
   primaryKey,
   smallint,
@@ -349,4 +360,76 @@ export const idempotency_keys = pgTable(
     }).onDelete('cascade'),
     index('idempotency_keys_created_at_idx').on(table.created_at),
   ],
+);
+
+export const subjects = ['project', 'member', 'task'] as const;
+export const actions = [
+  'project.created',
+  'project.updated',
+  'member.added',
+  'member.updated',
+  'member.removed',
+  'task.created',
+  'task.updated',
+  'task.deleted',
+  'access.granted',
+  'access.lost',
+] as const;
+
+/**
+ * Every change of a project, its members and its tasks. The triggers of the migration write it, in the statement that
+ * makes the change, whoever sends that: a handler, a cascade, or a version of this program that knows no events.
+ */
+export const events = pgTable(
+  'events',
+  {
+    id: uuid().primaryKey(),
+    /** Of two events of one row, the later has the greater; it is given before the commit, so it is no place in the feed. */
+    number: bigint({ mode: 'number' }).notNull().generatedByDefaultAsIdentity(),
+    /** The place in the feed, given after the commit by `sequence_events`; null until then. */
+    position: bigint({ mode: 'number' }),
+    at: instant().notNull().default(sql`now()`),
+    /** Null where nobody said who. No reference: a history outlives the accounts in it. */
+    actor_id: uuid(),
+    action: text({ enum: actions }).notNull(),
+    project_id: uuid().notNull(),
+    subject: text({ enum: subjects }).notNull(),
+    subject_id: uuid().notNull(),
+    /** Whom it is told alone; null: whoever sees the project. */
+    recipient_id: uuid(),
+    /** Of the task, or else of the project. */
+    version: integer().notNull(),
+    /** What has changed, as it is now. */
+    fields: jsonb().$type<Record<string, unknown>>().notNull(),
+  },
+  (table) => [
+    foreignKey({
+      name: 'events_recipient_id_fkey',
+      columns: [table.recipient_id],
+      foreignColumns: [users.id],
+    }).onDelete('cascade'),
+    index('events_without_position_idx').on(table.number).where(isNull(table.position)),
+    index('events_project_id_position_idx').on(table.project_id, table.position),
+    index('events_recipient_id_position_idx')
+      .on(table.recipient_id, table.position)
+      .where(isNotNull(table.recipient_id)),
+    index('events_at_idx').on(table.at),
+  ],
+);
+
+/**
+ * One row: how far the feed has come. It is made anew where there is none, and stays out of backups: whoever restores
+ * one has another feed, whose positions would mislead a client that has seen more.
+ */
+export const feed = pgTable(
+  'feed',
+  {
+    only: boolean().primaryKey().default(true),
+    /** Cursors of another epoch are of another feed. */
+    epoch: uuid().notNull(),
+    last_position: bigint({ mode: 'number' }).notNull(),
+    /** Up to here events may be gone. */
+    pruned_position: bigint({ mode: 'number' }).notNull(),
+  },
+  (table) => [check('feed_only_check', sql`${table.only}`)],
 );

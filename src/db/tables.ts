@@ -3,6 +3,12 @@ import { getTableName, is } from 'drizzle-orm';
 import { getTableConfig, PgTable } from 'drizzle-orm/pg-core';
 import * as schema from './schema.ts';
 
+/** What is worked out anew from other tables where it is missing. */
+const derived = new Set(['feed']);
+
+/** What a backup holds. */
+export const copiedTables = () => allTables().filter(({ name }) => !derived.has(name));
+
 /** Every table of the schema, none before one that it refers to, with the columns that are not worked out from others. */
 export function allTables(): { name: string; columns: string[] }[] {
   const ordered = new Set<PgTable>();

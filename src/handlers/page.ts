@@ -76,7 +76,7 @@ export async function after(
   { by, id, type, descending }: Pick<Order<never>, 'by' | 'id' | 'type' | 'descending'>,
 ): Promise<SQL | undefined> {
   if (cursor === undefined) return undefined;
-  const [name, key, last_id] = decode(cursor);
+  const [name, key, last_id] = decodeCursor(cursor);
   if (name !== (await nameOf(list)) || !isKey[type](key) || !isUuid(last_id))
     throw new Problem('invalid_cursor');
   // Compared as rows, which an index can begin at.
@@ -96,7 +96,9 @@ export async function pageOf<Row>(
   return {
     items,
     next_cursor:
-      last && rows.length > limit ? encode([await nameOf(list), keyOf(last), idOf(last)]) : null,
+      last && rows.length > limit
+        ? encodeCursor([await nameOf(list), keyOf(last), idOf(last)])
+        : null,
   };
 }
 
@@ -111,10 +113,10 @@ const isKey = {
 const NAME_LENGTH = 16;
 const nameOf = async (list: string) => (await digest(list)).slice(0, NAME_LENGTH);
 
-const encode = (position: unknown[]) =>
+export const encodeCursor = (position: unknown[]) =>
   base64url(new TextEncoder().encode(JSON.stringify(position)));
 
-function decode(cursor: string): unknown[] {
+export function decodeCursor(cursor: string): unknown[] {
   try {
     const binary = atob(cursor.replaceAll('-', '+').replaceAll('_', '/'));
     const bytes = Uint8Array.from(binary, (character) => character.charCodeAt(0));

@@ -1,7 +1,8 @@
 import { and, eq, inArray, isNotNull, isNull, type SQL, sql } from 'drizzle-orm';
 import { v7 as uuidv7 } from 'uuid';
 import {
-  accessToProject,
+  accessToChange,
+  actingAs,
   type CurrentUser,
   type ExpectedVersions,
   hasVersion,
@@ -54,14 +55,17 @@ export async function createProject(
     ...searchableProject({ name, description }),
   });
   const statements = (first?: SQL) => {
-    const created = db
-      .$with('created')
-      .as(
-        db
-          .insert(projects)
-          .select(db.select(row).from(sql`(select) as one`).where(first))
-          .returning(project_columns),
-      );
+    const created = db.$with('created').as(
+      db
+        .insert(projects)
+        .select(
+          db
+            .select(row)
+            .from(sql`(select) as one`)
+            .where(and(actingAs(user), first)),
+        )
+        .returning(project_columns),
+    );
     const owner = db.$with('owner').as(
       db
         .insert(project_members)
@@ -163,7 +167,7 @@ export async function patchProject(
   const ends = archived === false || (archived === true && Object.keys(fields).length === 0);
   const permission = { ...owns, while_archived: ends };
   const changes = Object.keys(input).length > 0;
-  const access = accessToProject(db, user, project_id);
+  const access = accessToChange(db, user, project_id);
   const changed = db.$with('changed').as(
     db
       .update(projects)
@@ -200,7 +204,7 @@ export async function deleteProject(
   project_id: string,
   expected: ExpectedVersions,
 ): Promise<void> {
-  const access = accessToProject(db, user, project_id);
+  const access = accessToChange(db, user, project_id);
   const deleted = db.$with('deleted').as(
     db
       .delete(projects)

@@ -13,7 +13,7 @@ import {
   sql,
 } from 'drizzle-orm';
 import { v7 as uuidv7 } from 'uuid';
-import { type CurrentUser, refuse, visibleTo } from '../db/access.ts';
+import { actingAs, type CurrentUser, refuse, visibleTo } from '../db/access.ts';
 import type { Database } from '../db/database.ts';
 import { asRow, nextVersion } from '../db/rows.ts';
 import { project_members, projects, task_columns, tasks } from '../db/schema.ts';
@@ -115,7 +115,7 @@ async function lockWhatIsNamed(
     })
     .from(projects)
     .innerJoin(project_members, visibleTo(user, projects.id))
-    .where(or(anyOf(projects.id, project_ids), inArray(projects.id, of_tasks)))
+    .where(and(actingAs(user), or(anyOf(projects.id, project_ids), inArray(projects.id, of_tasks))))
     .orderBy(asc(projects.id))
     .for('key share', { of: projects });
   const seen = visible.map(({ id }) => id);

@@ -1,7 +1,7 @@
 import { and, eq, type SQL, type SQLWrapper, sql } from 'drizzle-orm';
 import { v7 as uuidv7 } from 'uuid';
 import {
-  accessToProject,
+  accessToChange,
   accessToTask,
   type CurrentUser,
   type ExpectedVersions,
@@ -45,7 +45,7 @@ export async function createTask(
   input: TaskWrite,
   request?: IdempotencyKey,
 ): Promise<Made<Task>> {
-  const access = accessToProject(db, user, project_id);
+  const access = accessToChange(db, user, project_id);
   const row = asRow(tasks, newTask(user, access.project_id, input));
   const insert = (first?: SQL) =>
     db.$with('created').as(

@@ -1,6 +1,6 @@
 import { and, eq, inArray, ne, or, sql } from 'drizzle-orm';
 import { v7 as uuidv7 } from 'uuid';
-import type { CurrentUser, LoggedInUser } from '../db/access.ts';
+import { actingAs, type CurrentUser, type LoggedInUser } from '../db/access.ts';
 import type { Database } from '../db/database.ts';
 import { nextVersion } from '../db/rows.ts';
 import { project_members, projects, sessions, tasks, users } from '../db/schema.ts';
@@ -140,7 +140,11 @@ export async function deleteAccount(
       .orderBy(projects.id)
       .for('update');
     // Locked before the projects go, so that none can be made meanwhile and be left without an owner.
-    await tx.select({ id: users.id }).from(users).where(eq(users.id, user.id)).for('update');
+    await tx
+      .select({ id: users.id })
+      .from(users)
+      .where(and(eq(users.id, user.id), actingAs(user)))
+      .for('update');
     await tx.delete(projects).where(inArray(projects.id, owned));
     // The constraints would do this too, but leave the versions as they are.
     await tx

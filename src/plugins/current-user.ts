@@ -34,12 +34,16 @@ export const currentUser = (tokens: AccessTokensPlugin, known: CredentialsPlugin
     .use(known)
     .derive({ as: 'scoped' }, async ({ request, tokens, credentials }) => {
       const credential = bearerToken(request);
-      const user = credential.startsWith(API_TOKEN_PREFIX)
-        ? await credentials.api_tokens.find(credential)
-        : await findLoggedIn(credential);
-      if (!user) throw new Problem('invalid_token');
-      refuseMissingScope(request.method, user);
-      return { user };
+      /** For what goes on after the first answer. @throws {Problem} as soon as the credential is of no use any more. */
+      async function authenticate(): Promise<CurrentUser> {
+        const user = credential.startsWith(API_TOKEN_PREFIX)
+          ? await credentials.api_tokens.find(credential)
+          : await findLoggedIn(credential);
+        if (!user) throw new Problem('invalid_token');
+        refuseMissingScope(request.method, user);
+        return user;
+      }
+      return { user: await authenticate(), authenticate };
 
       async function findLoggedIn(token: string): Promise<CurrentUser | undefined> {
         const { user_id, session_id } = await tokens.verify(token);

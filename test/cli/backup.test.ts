@@ -7,7 +7,7 @@ import { entries } from '../../drizzle/meta/_journal.json';
 import { dumpDatabase } from '../../src/db/backup.ts';
 import { compress } from '../../src/db/backup-format.ts';
 import { restoreDatabase } from '../../src/db/restore.ts';
-import { allTables } from '../../src/db/tables.ts';
+import { copiedTables } from '../../src/db/tables.ts';
 import { useApi } from '../support/api.ts';
 import { createDatabase, createEmptyDatabase, dropDatabase } from '../support/cluster.ts';
 import { onSmallDisk, runCommand } from '../support/command.ts';
@@ -77,7 +77,7 @@ async function using<T>(url: string, work: (sql: SQL) => Promise<T>): Promise<T>
 function contentsOf(url: string): Promise<Record<string, string[]>> {
   return using(url, async (sql) => {
     const tables = await sql`
-      select relname as name from pg_class where relkind in ('r', 'p') and relnamespace = 'public'::regnamespace`;
+      select relname as name from pg_class where relkind in ('r', 'p') and relnamespace = 'public'::regnamespace and relname <> 'feed'`;
     const contents: Record<string, string[]> = {};
     for (const { name } of tables) {
       const rows = await sql.unsafe(`select t::text as row from "${name}" t order by 1`);
@@ -95,6 +95,7 @@ const definitionsOf = (url: string) =>
     ...(await sql`select indexdef from pg_indexes where schemaname = 'public' order by 1`),
     ...(await sql`select table_name, column_name, data_type, column_default, is_nullable from information_schema.columns
       where table_schema = 'public' order by 1, 2`),
+    ...(await sql`select tgname, tgenabled, pg_get_triggerdef(oid) from pg_trigger where not tgisinternal order by 1`),
     ...(await sql`select hash, created_at from drizzle.__drizzle_migrations order by id`),
   ]);
 
@@ -109,11 +110,31 @@ describe('a backup', () => {
     expect([...(await definitionsOf(url))]).toEqual([...(await definitionsOf(api.database_url))]);
   });
 
+  test('that is restored goes on where its events end, as another feed', async () => {
+    const url = await emptyDatabase();
+    await restoreWell(whole, url);
+    await using(url, async (sql) => {
+      const [before] =
+        await sql`select max(number)::int as number, count(*)::int as count from events`;
+      const [{ id }] = await sql`select id from projects limit 1`;
+      await sql`insert into tasks (id, project_id, title) values (gen_random_uuid(), ${id}, 'After')`;
+      const [{ number }] = await sql`select number::int from events order by number desc limit 1`;
+      expect(number).toBe(before.number + 1);
+      await sql`select sequence_events('90 days')`;
+      const [after] =
+        await sql`select count(position)::int as count, max(position)::int as last from events`;
+      expect(after).toEqual({ count: before.count + 1, last: before.count + 1 });
+      const [feed] = await sql`select epoch from feed`;
+      const [original] = await api.sql`select epoch from feed`;
+      expect(feed.epoch).not.toBe(original?.epoch);
+    });
+  });
+
   test('holds every table and every column that there is, but for those worked out from others', async () => {
     const rows = await api.sql`
       select table_name as table, column_name as column from information_schema.columns
-      where table_schema = 'public' and is_generated = 'NEVER'`;
-    const kept = allTables().flatMap(({ name, columns }) =>
+      where table_schema = 'public' and is_generated = 'NEVER' and table_name <> 'feed'`;
+    const kept = copiedTables().flatMap(({ name, columns }) =>
       columns.map((column) => `${name}.${column}`),
     );
     expect(kept.sort()).toEqual(
@@ -122,7 +143,7 @@ describe('a backup', () => {
   });
 
   test('names no table before one that it refers to', async () => {
-    const order = allTables().map(({ name }) => name);
+    const order = copiedTables().map(({ name }) => name);
     const references = await api.sql`
       select conrelid::regclass::text as table, confrelid::regclass::text as target
       from pg_constraint where contype = 'f' and conrelid <> confrelid`;
