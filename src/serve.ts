@@ -92,6 +92,8 @@ export async function serve(
         await shutdown.begin();
         await Promise.race([server.stop(), Bun.sleep(DRAIN_TIMEOUT_MS)]);
         await server.stop(true);
+        // The line of a request has a turn of the event loop to itself, after its answer.
+        await new Promise((turn) => setImmediate(turn));
         await close();
       },
     };
