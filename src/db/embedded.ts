@@ -399,12 +399,17 @@ function freePort(): Promise<number> {
   });
 }
 
-async function createDatabase(url: string, folder: string) {
+/** A server that says it is ready may still refuse the first connection, on a machine that is busy. */
+async function createDatabase(url: string, folder: string, attempt = 1): Promise<void> {
   const client = new SQL({ url, max: 1, connectionTimeout: START_TIMEOUT_SECONDS });
   try {
     const [existing] = await client`select from pg_database where datname = ${DATABASE}`;
     if (!existing) await client.unsafe(`create database ${DATABASE}`);
   } catch (error) {
+    if (findFailure(error)?.unavailable && attempt < START_ATTEMPTS_MAX) {
+      await Bun.sleep(START_RETRY_MS);
+      return createDatabase(url, folder, attempt + 1);
+    }
     throw new CannotStart(
       findFailure(error)?.sqlstate === '28P01'
         ? `the cluster in ${folder} has another password than its file postgres-password: restore both together`
