@@ -253,7 +253,7 @@ const names = Object.keys(getTableColumns(tasks)) as (keyof typeof tasks.$inferS
 const isWords = (name: string) => name.endsWith('_words');
 
 /** The columns of a draft, with their types: words come as text. */
-const draft_columns = sql.join(
+export const draft_columns = sql.join(
   names.map((name) => {
     const type = isWords(name) ? 'text' : tasks[name].getSQLType();
     return sql.raw(`"${name}" ${type}`);
@@ -261,12 +261,15 @@ const draft_columns = sql.join(
   sql`, `,
 );
 
+/** What a draft says of each column. */
+export const drafted_fields = fieldsOf((name) => {
+  const column = sql`draft.${sql.identifier(name)}`;
+  return isWords(name) ? asTaskWords(column, sql`draft.project_id`) : column;
+});
+
 /** A draft as a row of the table. */
 const drafted_row = asRow(tasks, {
-  ...fieldsOf((name) => {
-    const column = sql`draft.${sql.identifier(name)}`;
-    return isWords(name) ? asTaskWords(column, sql`draft.project_id`) : column;
-  }),
+  ...drafted_fields,
   completed_at: sql`coalesce(draft.completed_at, case draft.status when 'done' then now() end)`,
   created_at: sql`coalesce(draft.created_at, now())`,
   updated_at: sql`now()`,

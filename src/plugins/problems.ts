@@ -2,29 +2,18 @@
  * The one door through which errors leave. It builds the answer from codes alone, so no submitted value, SQL, stack
  * or library's text can pass, and it never throws. It has to be registered before every route.
  */
-
-import { type TSchema, Type } from '@sinclair/typebox';
 import type { ValueError } from '@sinclair/typebox/errors';
-import { ValueErrorType } from '@sinclair/typebox/errors';
-import { Value } from '@sinclair/typebox/value';
 import { Elysia, ValidationError } from 'elysia';
 import { findFailure, problemOfFailure } from '../db/failure.ts';
 import { describeError } from '../describe-error.ts';
 import type { Platform } from '../platform.ts';
-import {
-  catalogue,
-  ERRORS_MAX,
-  type FieldError,
-  invalid,
-  Problem,
-  type ProblemCode,
-} from '../problem.ts';
-import { type Fault, findFault, OneOf } from '../schemas/common.ts';
+import { catalogue, invalid, Problem, type ProblemCode } from '../problem.ts';
+import { findFieldErrors } from '../schemas/faults.ts';
 import { findClientAddress } from './client-address.ts';
 import { noContent } from './conventions.ts';
 import { preflightHeaders } from './cors.ts';
 import type { Observed } from './observe.ts';
-import { FORM_TYPE, locate, mediaType } from './strict-input.ts';
+import { FORM_TYPE, mediaType } from './strict-input.ts';
 
 const RETRY_AFTER_SECONDS = 1;
 
@@ -120,82 +109,20 @@ function headersOf({ code, particulars }: Problem): Record<string, string> {
 
 // --- Validation ------------------------------------------------------------------------------------------------
 
+interface Validator {
+  Errors(value: unknown): Iterable<ValueError>;
+}
+
 function problemOfValidation(error: ValidationError, request: Request): Problem {
   // A row that does not fit its schema is our fault, not the client's.
   if (error.type === 'response') return new Problem('internal');
   // A path parameter that no id can be equal to names nothing.
   if (error.type === 'params') return new Problem('not_found');
-  const errors = new Map<string, FieldError>();
-  for (const found of valueErrors(error)) {
-    const fault = findCause(found);
-    const path = found.path.split('/').slice(1).join('.');
-    // An & that was not encoded makes a field of a form out of half a password.
-    const hidden = fault.code === 'unknown_field' && mediaType(request) === FORM_TYPE;
-    const location = path === '' || hidden ? error.type : locate(error.type, path);
-    if (!errors.has(location)) errors.set(location, { location, ...fault });
-    if (errors.size === ERRORS_MAX) break;
-  }
-  return invalid([...errors.values()]);
+  const { validator, value, type } = error;
+  // An & that was not encoded makes a field of a form out of half a password.
+  const hides_unknown = mediaType(request) === FORM_TYPE;
+  return invalid(findFieldErrors((validator as Validator).Errors(value), type, { hides_unknown }));
 }
-
-function* valueErrors({ validator, value }: ValidationError): Iterable<ValueError> {
-  for (const error of (validator as { Errors(value: unknown): Iterable<ValueError> }).Errors(value))
-    if (error.type === ValueErrorType.Union && error.schema.discriminator)
-      yield* variantErrors(error);
-    else yield error;
-}
-
-/** Of a union whose variants are told apart by a field, the errors of the one that is meant. */
-function* variantErrors({ schema, value, path }: ValueError): Iterable<ValueError> {
-  const name: string = schema.discriminator.propertyName;
-  const variants: TSchema[] = schema.anyOf;
-  const given = (value as Record<string, unknown> | null)?.[name];
-  const meant = variants.find(({ properties }) => properties[name].const === given);
-  const words = OneOf(variants.map(({ properties }) => properties[name].const));
-  const asked = meant ?? Type.Object({ [name]: words });
-  for (const error of Value.Errors(asked, value)) yield { ...error, path: path + error.path };
-}
-
-function findCause({ type, schema, value }: ValueError): Fault {
-  const { minimum, maximum, minItems, maxItems, contains, anyOf } = schema;
-  switch (type) {
-    case ValueErrorType.ObjectRequiredProperty:
-      return { code: 'required', message: 'is required' };
-    case ValueErrorType.ObjectAdditionalProperties:
-      return { code: 'unknown_field', message: 'is not a field of this request' };
-    case ValueErrorType.IntegerMinimum:
-    case ValueErrorType.IntegerMaximum:
-      return {
-        code: 'out_of_range',
-        message: `must be a whole number from ${minimum} to ${maximum}`,
-      };
-    case ValueErrorType.ArrayMinItems:
-      return { code: 'too_few', message: `at least ${minItems}` };
-    case ValueErrorType.ArrayContains:
-      return { code: 'incomplete', message: `must contain ${JSON.stringify(contains.const)}` };
-    case ValueErrorType.ArrayMaxItems:
-      return { code: 'too_many', message: `at most ${maxItems} items` };
-    case ValueErrorType.ArrayUniqueItems:
-      return { code: 'repeated', message: 'must not repeat an item' };
-    case ValueErrorType.Literal:
-      return { code: 'not_allowed', message: `must be ${JSON.stringify(schema.const)}` };
-    case ValueErrorType.Union: {
-      // Every union here is "something or null": the fault lies in the something.
-      const cause = Value.Errors(anyOf[0], value).First();
-      return cause ? findCause(cause) : { code: 'wrong_type', message: 'has the wrong type' };
-    }
-    default:
-      if (value === undefined) return { code: 'required', message: 'is required' };
-      return (
-        findFault(schema, value) ?? {
-          code: 'wrong_type',
-          message: `must be ${withArticle(schema.type)}`,
-        }
-      );
-  }
-}
-
-const withArticle = (type: string) => (/^[aeio]/.test(type) ? `an ${type}` : `a ${type}`);
 
 // --- OAuth2 ----------------------------------------------------------------------------------------------------
 

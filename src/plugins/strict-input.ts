@@ -5,6 +5,7 @@
  */
 import { Elysia } from 'elysia';
 import { ERRORS_MAX, type FieldError, invalid, Problem } from '../problem.ts';
+import { locate } from '../schemas/faults.ts';
 
 export const JSON_TYPE = 'application/json';
 export const MERGE_PATCH_TYPE = 'application/merge-patch+json';
@@ -36,6 +37,21 @@ export const strictInput = (
         : undefined;
     });
 
+/**
+ * For a body that is read by the handler, piece by piece: gives routes `chunks`, in which `payload_too_large` and
+ * `malformed_request` are thrown.
+ */
+export const streamedInput = (limit_bytes: number) =>
+  new Elysia()
+    .onParse({ as: 'scoped' }, () => null)
+    .onTransform({ as: 'scoped' }, ({ request }) => refuseCarelessQuery(request.url))
+    .resolve({ as: 'scoped' }, ({ request }) => {
+      if (request.body === null)
+        throw invalid([{ location: 'body', code: 'required', message: 'is required' }]);
+      acceptedType(request, [JSON_TYPE]);
+      return { chunks: countedChunks(request, request.body, limit_bytes) };
+    });
+
 /** What is no percent-encoded UTF-8 (RFC 3986 §2.5) would be taken for the characters that it is written with. */
 function refuseCarelessQuery(url: string) {
   const start = url.indexOf('?');
@@ -60,13 +76,6 @@ function findRepeated(names: Iterable<string>, where: string): FieldError[] {
   }));
 }
 
-const PLACE = /^[A-Za-z_][A-Za-z0-9_-]{0,63}(\.(\d{1,6}|[A-Za-z_][A-Za-z0-9_-]{0,63})){0,4}$/;
-
-/** `body.title`, `body.operations.3.title`. A name that is none of ours is shown only if it looks like one. */
-export function locate(where: string, name: string): string {
-  return PLACE.test(name) ? `${where}.${name}` : where;
-}
-
 /** @returns the parsed body, or undefined where the request has none. */
 async function readBody(
   request: Request,
@@ -76,6 +85,13 @@ async function readBody(
   if (request.body === null) return undefined;
   const bytes = await readBytes(request, request.body, limit_bytes);
   if (bytes.length === 0) return undefined;
+  return acceptedType(request, accepted) === FORM_TYPE
+    ? parseForm(decodeUtf8(bytes, 'malformed_request'))
+    : parseJson(bytes);
+}
+
+/** The media type of the body, among those accepted. @throws {Problem} `unsupported_media_type`. */
+function acceptedType(request: Request, accepted: readonly string[]): string {
   const media_type = mediaType(request);
   if (media_type === undefined || !accepted.includes(media_type))
     throw new Problem('unsupported_media_type', {
@@ -86,9 +102,7 @@ async function readBody(
     throw new Problem('unsupported_media_type', {
       detail: 'Send the body without a content coding',
     });
-  return media_type === FORM_TYPE
-    ? parseForm(decodeUtf8(bytes, 'malformed_request'))
-    : parseJson(bytes);
+  return media_type;
 }
 
 /** The media type without parameters; undefined for another charset than UTF-8. */
@@ -100,23 +114,40 @@ export function mediaType(request: Request): string | undefined {
   return charset && charset.toLowerCase() !== 'utf-8' ? undefined : type.trim().toLowerCase();
 }
 
-/** Counts as it reads: a chunked body names no length, and a named one may lie. */
 async function readBytes(request: Request, body: ReadableStream<Uint8Array>, limit_bytes: number) {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of countedChunks(request, body, limit_bytes)) chunks.push(chunk);
+  return new Uint8Array(await new Blob(chunks).arrayBuffer());
+}
+
+/** Counts as it reads: a chunked body names no length, and a named one may lie. */
+async function* countedChunks(
+  request: Request,
+  body: ReadableStream<Uint8Array>,
+  limit_bytes: number,
+): AsyncGenerator<Uint8Array> {
   if (Number(request.headers.get('content-length') ?? 0) > limit_bytes)
     throw new Problem('payload_too_large');
-  const chunks: Uint8Array[] = [];
   let length = 0;
-  try {
-    for await (const chunk of body) {
-      length += chunk.length;
-      if (length > limit_bytes) throw new Problem('payload_too_large');
-      chunks.push(chunk);
+  const chunks = body[Symbol.asyncIterator]();
+  const next = async () => {
+    try {
+      return await chunks.next();
+    } catch {
+      // The client went away in the middle, or sent broken chunks.
+      throw new Problem('malformed_request');
     }
-  } catch (error) {
-    // The client went away in the middle, or sent broken chunks.
-    throw error instanceof Problem ? error : new Problem('malformed_request');
+  };
+  try {
+    for (let chunk = await next(); !chunk.done; chunk = await next()) {
+      length += chunk.value.length;
+      if (length > limit_bytes) throw new Problem('payload_too_large');
+      yield chunk.value;
+    }
+  } finally {
+    // What is left of it is read by nobody.
+    await chunks.return?.().catch(() => undefined);
   }
-  return new Uint8Array(await new Blob(chunks).arrayBuffer());
 }
 
 function decodeUtf8(bytes: Uint8Array, code: 'malformed_json' | 'malformed_request'): string {
