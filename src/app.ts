@@ -17,6 +17,8 @@ import { health } from './routes/health.ts';
 import { members } from './routes/members.ts';
 import { metrics } from './routes/metrics.ts';
 import { problemCatalogue } from './routes/problems.ts';
+import { projectExports } from './routes/project-exports.ts';
+import { projectImports } from './routes/project-imports.ts';
 import { projects } from './routes/projects.ts';
 import { sessions } from './routes/sessions.ts';
 import { tasks } from './routes/tasks.ts';
@@ -44,6 +46,8 @@ export function createApi(platform: Platform) {
     .use(apiTokens(platform, current))
     .use(projects(platform, current))
     .use(members(platform, current))
+    .use(projectExports(platform, current))
+    .use(projectImports(platform, current))
     .use(tasks(platform, current))
     .use(events(platform, current, changes));
   // On a port of its own, whoever can reach the API cannot read them.

@@ -110,7 +110,8 @@ export const catalogue = {
   payload_too_large: {
     status: 413,
     title: 'The body is too large',
-    explanation: 'The body is larger than this server accepts (1 MiB unless configured otherwise).',
+    explanation:
+      'The body is larger than this server accepts (1 MiB unless configured otherwise, 64 MiB for an import).',
   },
   unsupported_media_type: {
     status: 415,

@@ -90,7 +90,9 @@ const allowed: Record<string, string[]> = {
     '../package.json',
   ],
   handlers: [
+    'bounded-concurrency',
     'db',
+    'formats',
     'platform',
     'problem',
     'rate-limit',
@@ -99,6 +101,7 @@ const allowed: Record<string, string[]> = {
     'words',
     '../drizzle/meta/_journal.json',
   ],
+  formats: ['problem', 'schemas'],
   schemas: ['db', 'problem'],
   passwords: ['bounded-concurrency', 'platform', 'problem'],
   platform: ['db', 'log', 'settings'],

@@ -133,3 +133,73 @@ test('kill -9 at any moment costs no acknowledged write and doubles none', async
 
 const namedIn = (body: Answer): string[] =>
   body.results?.map(({ task }) => task.id) ?? (body.id ? [body.id] : []);
+
+test('kill -9 in the middle of an import leaves nothing to be seen; sent again, it is done once', async () => {
+  const environment = { DATABASE_URL, JWT_SECRET, RATE_LIMIT: 'off' };
+  const importer = { ...account, username: 'grace' };
+  const json = { 'content-type': 'application/json' };
+  let api = start(environment);
+  let url = await api.url();
+  const register = { ...importer, email: 'grace@example.org' };
+  const asking = { method: 'POST', headers: json };
+  await fetch(`${url}/users/register`, { ...asking, body: JSON.stringify(register) });
+  const login = await fetch(`${url}/users/login`, { ...asking, body: JSON.stringify(importer) });
+  const { access_token } = (await login.json()) as { access_token: string };
+  const headers = { ...json, authorization: `Bearer ${access_token}` };
+  const created_at = '2026-11-23T03:14:07.123Z';
+  const times = { created_at, updated_at: created_at };
+  const task = {
+    title: 'Tiles',
+    description: null,
+    status: 'todo',
+    priority: 0,
+    due_at: null,
+    assignee: null,
+    labels: [],
+    completed_at: null,
+    created_by: null,
+    ...times,
+  };
+  const text = JSON.stringify({
+    format: 'mantou-project',
+    format_version: 1,
+    exported_at: created_at,
+    project: { name: 'Imported', description: null, archived_at: null, ...times },
+    tasks: Array(1200).fill(task),
+  });
+  const send = (body: string | ReadableStream<Uint8Array>) =>
+    fetch(`${url}/projects/import`, {
+      method: 'POST',
+      headers: { ...headers, 'idempotency-key': 'import' },
+      body,
+    });
+  const seen = async () => {
+    const lists = ['/projects', '/tasks'].map(async (path) => {
+      const answer = await fetch(url + path, { headers });
+      return ((await answer.json()) as { items: unknown[] }).items.length;
+    });
+    return Promise.all(lists);
+  };
+
+  const half = new ReadableStream<Uint8Array>({
+    // It never ends.
+    start: (controller) => controller.enqueue(new TextEncoder().encode(text.slice(0, -50))),
+  });
+  const broken_off = send(half).catch(() => undefined);
+  await until('some tasks are written', async () => {
+    const [{ count }] = await sql`
+      select count(*)::int from tasks join project_members m using (project_id) where m.importing_since is not null`;
+    return count > 0;
+  });
+  api.kill('SIGKILL');
+  expect(await broken_off).toBeUndefined();
+  await api.ended;
+
+  api = start(environment);
+  url = await api.url();
+  expect(await seen()).toEqual([0, 0]);
+  const [first, again] = [await send(text), await send(text)];
+  expect([first.status, again.status]).toEqual([201, 201]);
+  expect(await again.text()).toBe(await first.text());
+  expect(await seen()).toEqual([1, 50]);
+});

@@ -63,7 +63,10 @@ async function aPlaceToWrite(): Promise<{
   };
 }
 
-const withBody = operations.filter(({ requestBody }) => requestBody);
+/** The document that is imported has fields in fields: `project-imports.test.ts` tries them. */
+const withBody = operations.filter(
+  ({ requestBody, operationId }) => requestBody && operationId !== 'importProject',
+);
 
 test('the document has bodies to try', () => {
   expect(withBody.map(({ operationId }) => operationId)).toEqual([

@@ -104,7 +104,7 @@ const recipes: Record<number, (operation: Operation) => Promise<{ status: number
       return send(api.anonymous, operation, nowhere, { raw: JSON.stringify(taken), headers: json });
     }
     const { owner, ids } = await somebodyWithWork();
-    if (operation.operationId === 'createProject') {
+    if (['createProject', 'importProject'].includes(operation.operationId)) {
       const letGo = await elsewhere(
         api,
         (sql) => sql`select pg_advisory_xact_lock(hashtextextended(${`${owner.id} twin`}, 0))`,
@@ -135,7 +135,11 @@ const recipes: Record<number, (operation: Operation) => Promise<{ status: number
       ? send(owner, operation, ids, { body: { operations: stale } })
       : send(owner, operation, ids, { headers: { 'if-match': '"9"' } });
   },
-  413: (operation) => send(stranger, operation, nowhere, { raw: ' '.repeat(5000), headers: json }),
+  413: (operation) => {
+    // A document to import may be large, whatever the limit of other bodies.
+    const bytes = operation.operationId === 'importProject' ? 64 * 1024 ** 2 + 1 : 5000;
+    return send(stranger, operation, nowhere, { raw: ' '.repeat(bytes), headers: json });
+  },
   415: (operation) =>
     send(stranger, operation, nowhere, { raw: 'x', headers: { 'content-type': 'text/plain' } }),
   422: (operation) => send(stranger, operation, nowhere, { query: '?surprise=1' }),

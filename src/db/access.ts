@@ -36,9 +36,13 @@ export interface LoggedInUser extends CurrentUser {
 /** The versions that `If-Match` allows (RFC 9110 §13.1.1); undefined allows any. */
 export type ExpectedVersions = readonly number[] | undefined;
 
+/** The condition that this is a membership of the user, in a project that is there: not one half imported. */
+export const isMembershipOf = (user: CurrentUser) =>
+  and(eq(project_members.user_id, user.id), isNull(project_members.importing_since));
+
 /** The condition that this user sees the project of the row: joins `project_members` to whatever has a project. */
 export const visibleTo = (user: CurrentUser, project_id: Column) =>
-  and(eq(project_members.project_id, project_id), eq(project_members.user_id, user.id));
+  and(eq(project_members.project_id, project_id), isMembershipOf(user));
 
 const found = {
   project_id: projects.id,
@@ -63,6 +67,9 @@ export const accessToProject = (db: Database, user: CurrentUser, project_id: str
  */
 export const actingAs = (user: CurrentUser) =>
   sql`set_config('mantou.actor', ${user.id}, true) is not null`;
+
+/** A condition that always holds, for what nobody sees yet: no event is made of it, until the transaction ends. */
+export const unrecorded = sql`set_config('mantou.unrecorded', 'on', true) is not null`;
 
 /** The same, for a change of the project or of what is in it. */
 export const accessToChange = (db: Database, user: CurrentUser, project_id: string) =>

@@ -216,6 +216,8 @@ export const project_members = pgTable(
     user_id: uuid().notNull(),
     role: text({ enum: roles }).notNull(),
     created_at: created_at(),
+    /** Set while the project is being imported: until then it is not there for anybody, not even its owner. */
+    importing_since: instant(),
   },
   (table) => [
     primaryKey({ name: 'project_members_pkey', columns: [table.project_id, table.user_id] }),
@@ -233,6 +235,9 @@ export const project_members = pgTable(
     uniqueIndex('project_members_one_owner_key')
       .on(table.project_id)
       .where(sql`${table.role} = 'owner'`),
+    index('project_members_importing_since_idx')
+      .on(table.importing_since)
+      .where(isNotNull(table.importing_since)),
     check('project_members_role_check', sql`${table.role} in ('owner', 'editor', 'viewer')`),
   ],
 );

@@ -19,6 +19,9 @@ type Row = Omit<Event, 'cursor'> & { position: string };
 const columns = sql`e.position::text as position, e.id, rfc3339(e.at) as at, e.actor_id, e.action, e.project_id,
   e.subject, e.subject_id, e.version, e.fields`;
 
+/** The condition that a membership counts: see `isMembershipOf`. */
+const isIn = sql`m.importing_since is null`;
+
 /** The condition that a member may know of an event: who else is in a project is nothing for viewers. */
 const mayKnow = (role: SQL, user_id: SQL) =>
   sql`(${role} <> 'viewer' or e.subject <> 'member' or e.subject_id = ${user_id})`;
@@ -58,7 +61,7 @@ export async function listEvents(
         and ${mayKnow(sql`m.role`, sql`m.user_id`)}
       order by e.position desc limit ${query.limit + 1}::int
     ) e on true
-    where m.project_id = ${project_id} and m.user_id = ${user.id}
+    where m.project_id = ${project_id} and m.user_id = ${user.id} and ${isIn}
     order by e.position desc`,
   );
   // One row without an event says that the project is there.
@@ -99,7 +102,8 @@ export async function listChanges(
       where g.recipient_id = ${user.id} and g.action = 'access.granted' and g.position is not null group by g.project_id
     ), mine as (
       select m.project_id, m.role, greatest(${after}::bigint, granted.position) as after
-      from ${project_members} m left join granted using (project_id) where m.user_id = ${user.id}
+      from ${project_members} m left join granted using (project_id)
+      where m.user_id = ${user.id} and ${isIn}
     )
     (select ${columns} from mine cross join lateral (
       select * from ${events} e
@@ -143,7 +147,7 @@ export async function readFresh(
     with last as (select coalesce(max(last_position), 0) as position from ${feed})
     select ${columns}, last.position::text as until, e.recipient_id, case when e.recipient_id is null then (
       select coalesce(json_agg(m.user_id), '[]') from ${project_members} m
-      where m.project_id = e.project_id and ${mayKnow(sql`m.role`, sql`m.user_id`)}
+      where m.project_id = e.project_id and ${isIn} and ${mayKnow(sql`m.role`, sql`m.user_id`)}
     ) else json_build_array(e.recipient_id) end as audience
     from last left join lateral (
       select * from ${events} e where e.position > ${after}::bigint and e.position <= last.position

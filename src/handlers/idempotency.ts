@@ -71,6 +71,15 @@ export function takeTurn(db: Database, user: CurrentUser, { key }: IdempotencyKe
   );
 }
 
+/** Whether an earlier request with the key was answered, whatever it asked for. */
+export async function isAnswered(db: Database, user: CurrentUser, key: string): Promise<boolean> {
+  const [answered] = await db
+    .select({ key: idempotency_keys.key })
+    .from(idempotency_keys)
+    .where(and(isOf(user, key), sql`not ${is_old}`));
+  return answered !== undefined;
+}
+
 export type Turn = ReturnType<typeof takeTurn>;
 
 /** The condition that this request may write. */

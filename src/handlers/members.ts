@@ -118,6 +118,7 @@ export async function addMember(
     user_id: invited.user_id,
     role,
     created_at: sql`now()`,
+    importing_since: null,
   });
   const added = db.$with('added').as(
     db

@@ -76,6 +76,7 @@ export async function createProject(
               user_id: sql`${user.id}::uuid`.as('user_id'),
               role: sql`'owner'`.as('role'),
               created_at: created.created_at,
+              importing_since: sql`null::timestamptz`.as('importing_since'),
             })
             .from(created),
         )

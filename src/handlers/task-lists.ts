@@ -3,7 +3,7 @@
  * page: every sort has an index that begins with the project, and so has every filter that leaves little.
  */
 import { and, eq, gt, gte, inArray, isNull, lt, type SQL, type SQLWrapper, sql } from 'drizzle-orm';
-import { accessToProject, type CurrentUser } from '../db/access.ts';
+import { accessToProject, type CurrentUser, isMembershipOf } from '../db/access.ts';
 import type { Database } from '../db/database.ts';
 import { dueAscending, dueDescending, project_members, task_columns, tasks } from '../db/schema.ts';
 import { taskMatches } from '../db/search.ts';
@@ -93,7 +93,7 @@ export async function listAllTasks(
       .limit(count);
 
   const memberships = db.select({ project_id: project_members.project_id }).from(project_members);
-  const is_mine = eq(project_members.user_id, user.id);
+  const is_mine = isMembershipOf(user);
   const head = firstOf(project_members.project_id, 1).as('head');
   const nearest = db.$with('nearest').as(
     by_words

@@ -7,7 +7,7 @@ import { Problem } from '../problem.ts';
 const KEY = /^[\x21-\x7e]{1,255}$/;
 
 /**
- * Gives routes `keyFor(…asked)`, the key of this request, if it has one, bound to what it asks for; and
+ * Gives routes `keyFor(…asked)`, the key of this request, if it has one, bound to what it asks for; `unboundKey`; and
  * `firstOrReplayed`, which says in a header where the answer is an earlier one.
  */
 export const idempotency = new Elysia({ name: 'idempotency' }).derive(
@@ -19,6 +19,8 @@ export const idempotency = new Elysia({ name: 'idempotency' }).derive(
         detail: 'Idempotency-Key must be 1 to 255 visible ASCII characters',
       });
     return {
+      /** For a body that is not read yet: whoever has read it binds the key to it. */
+      unboundKey: key ?? undefined,
       keyFor: async (...asked: unknown[]) =>
         key === null ? undefined : await idempotencyKey(key, asked),
       firstOrReplayed<Row>({ row, replayed }: Made<Row>): Row {

@@ -51,11 +51,12 @@ function correct(
   drawn: Json,
   path: string,
   verb: string,
-  { body, response = {} }: Hooks,
+  { body: parsed_body, response = {} }: Hooks,
   schemas: Json,
 ): Json {
   const { 'x-notes': kept, parameters: drawn_parameters, requestBody, responses, ...rest } = drawn;
   const notes = kept as OperationNotes;
+  const body = parsed_body ?? notes.streamed_body;
   const codes = problemsOf(notes, path, verb, body !== undefined);
   const content = (schema: TSchema, media_types: string[]) => {
     const media = { schema: reference(schema, schemas), example: exampleOf(schema) };
@@ -74,11 +75,20 @@ function correct(
       status,
       {
         description: statusWords[status],
-        headers: headersOf(status, schema, [
+        headers: headersOf(status, schema, '304' in response, [
           ...(codes.includes('idempotency_key_reused') ? ['Idempotency-Replayed'] : []),
           ...(isUnlimited(path) ? [] : limitHeaders),
         ]),
-        ...(!empty && { content: content(schema, [notes.answers_as ?? JSON_TYPE]) }),
+        ...(!empty && {
+          content: {
+            ...content(schema, [notes.answers_as ?? JSON_TYPE]),
+            ...Object.fromEntries(
+              Object.entries(notes.also_answers ?? {}).flatMap(([type, also]) =>
+                Object.entries(content(also, [type])),
+              ),
+            ),
+          },
+        }),
       },
     ];
   });
@@ -203,12 +213,19 @@ const headerReferences = (names: string[]) =>
 
 const limitHeaders = ['RateLimit', 'RateLimit-Policy'];
 
-function headersOf(status: string, schema: TSchema, others: string[]): Json {
-  const versioned = status === '304' || schema.properties?.version !== undefined;
+/** @param can_be_unmodified whether the operation knows what the client has. */
+function headersOf(
+  status: string,
+  schema: TSchema,
+  can_be_unmodified: boolean,
+  others: string[],
+): Json {
+  const { version, project } = schema.properties ?? {};
+  const versioned = can_be_unmodified || version !== undefined;
   return headerReferences([
     'X-Request-Id',
     ...(versioned ? ['ETag'] : []),
-    ...(versioned && status === '201' ? ['Location'] : []),
+    ...((version ?? project) && status === '201' ? ['Location'] : []),
     ...others,
   ]);
 }

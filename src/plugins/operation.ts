@@ -1,4 +1,5 @@
 /** How a route describes itself to the OpenAPI document, beyond what its schemas say. */
+import type { TSchema } from '@sinclair/typebox';
 import type { DocumentDecoration } from 'elysia';
 import type { ProblemCode } from '../problem.ts';
 
@@ -11,6 +12,10 @@ export interface OperationNotes {
   also_accepts?: string[];
   /** The media type of its answers, where that is not JSON. */
   answers_as?: string;
+  /** What else it answers with 200, by media type. */
+  also_answers?: Record<string, TSchema>;
+  /** Its body, where the handler reads it piece by piece and no schema can be asked. */
+  streamed_body?: TSchema;
 }
 
 /** A unique id, a line for the list of operations, and notes. */

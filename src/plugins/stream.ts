@@ -4,8 +4,9 @@
  * A stream that is written as fast as the client reads. The first piece is awaited, so that a failure is a problem; a
  * later one can only cut the connection.
  */
-export async function streamJson(
+export async function streamText(
   pieces: AsyncGenerator<string>,
+  media_type: string,
   onFailure: () => void,
 ): Promise<Response> {
   const first = await pieces.next();
@@ -25,5 +26,8 @@ export async function streamJson(
     },
     cancel: async () => void (await pieces.return(undefined)),
   });
-  return new Response(stream, { headers: { 'content-type': 'application/json; charset=utf-8' } });
+  return new Response(stream, { headers: { 'content-type': `${media_type}; charset=utf-8` } });
 }
+
+export const streamJson = (pieces: AsyncGenerator<string>, onFailure: () => void) =>
+  streamText(pieces, 'application/json', onFailure);

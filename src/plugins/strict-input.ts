@@ -46,7 +46,8 @@ export const streamedInput = (limit_bytes: number) =>
     .onParse({ as: 'scoped' }, () => null)
     .onTransform({ as: 'scoped' }, ({ request }) => refuseCarelessQuery(request.url))
     .resolve({ as: 'scoped' }, ({ request }) => {
-      if (request.body === null)
+      // Workers give a stream for it too.
+      if (request.body === null || request.headers.get('content-length') === '0')
         throw invalid([{ location: 'body', code: 'required', message: 'is required' }]);
       acceptedType(request, [JSON_TYPE]);
       return { chunks: countedChunks(request, request.body, limit_bytes) };

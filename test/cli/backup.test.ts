@@ -440,8 +440,8 @@ describe('a restore', () => {
         .replace(/"users":(\d+)/, (_, count) => `"users":${Number(count) + 1}`);
       expect(await refusalOf(bad)).toContain('could not create unique index "users_username_key"');
 
-      const member = `COPY "project_members" ("project_id", "user_id", "role", "created_at") FROM stdin;\n`;
-      const stray = `${crypto.randomUUID()}\t${id}\tviewer\t2026-11-25 10:00:00+00\n`;
+      const member = `COPY "project_members" ("project_id", "user_id", "role", "created_at", "importing_since") FROM stdin;\n`;
+      const stray = `${crypto.randomUUID()}\t${id}\tviewer\t2026-11-25 10:00:00+00\t\\N\n`;
       const orphan = script
         .replace(member, member + stray)
         .replace(/"project_members":(\d+)/, (_, count) => `"project_members":${Number(count) + 1}`);

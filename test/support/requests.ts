@@ -22,6 +22,19 @@ const bodies: Record<string, (ids: Ids) => unknown> = {
   deleteAccount: () => ({ password: 'x' }),
   addMember: () => ({ username: 'nobody', role: 'viewer' }),
   patchMember: () => ({ role: 'viewer' }),
+  importProject: () => ({
+    format: 'mantou-project',
+    format_version: 1,
+    exported_at: '2026-11-25T00:00:00.000Z',
+    project: {
+      name: 'Kitchen',
+      description: null,
+      archived_at: null,
+      created_at: '2026-11-01T00:00:00.000Z',
+      updated_at: '2026-11-01T00:00:00.000Z',
+    },
+    tasks: [],
+  }),
   createApiToken: () => ({ name: 'report', scopes: ['read'] }),
 };
 
