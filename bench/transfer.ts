@@ -146,6 +146,13 @@ try {
       });
       print(`export ${format}`, exported);
     }
+    print(
+      'calendar',
+      await measure(child.pid, async () => {
+        const answer = await fetch(`${url}/tasks/calendar.ics`, { headers: { authorization } });
+        for await (const _ of answer.body ?? []);
+      }),
+    );
   }
 } finally {
   child.kill('SIGTERM');

@@ -5,13 +5,14 @@ import { accessTokens } from './plugins/access-tokens.ts';
 import { announcing, createChangeStream } from './plugins/change-stream.ts';
 import { conventions } from './plugins/conventions.ts';
 import { cors } from './plugins/cors.ts';
-import { credentials, currentUser } from './plugins/current-user.ts';
+import { calendarUser, credentials, currentUser } from './plugins/current-user.ts';
 import { docs } from './plugins/docs.ts';
 import { requestLimits } from './plugins/limits.ts';
 import { methodsByPath } from './plugins/methods.ts';
 import { observe } from './plugins/observe.ts';
 import { problems } from './plugins/problems.ts';
 import { apiTokens } from './routes/api-tokens.ts';
+import { calendar } from './routes/calendar.ts';
 import { events } from './routes/events.ts';
 import { health } from './routes/health.ts';
 import { members } from './routes/members.ts';
@@ -48,6 +49,7 @@ export function createApi(platform: Platform) {
     .use(members(platform, current))
     .use(projectExports(platform, current))
     .use(projectImports(platform, current))
+    .use(calendar(platform, calendarUser(tokens, known)))
     .use(tasks(platform, current))
     .use(events(platform, current, changes));
   // On a port of its own, whoever can reach the API cannot read them.

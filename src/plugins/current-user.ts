@@ -8,7 +8,7 @@ import { type Scope, scopes } from '../db/schema.ts';
 import { API_TOKEN_PREFIX, findApiTokenUser } from '../handlers/api-tokens.ts';
 import { findSessionUser } from '../handlers/sessions.ts';
 import type { Platform } from '../platform.ts';
-import { Problem } from '../problem.ts';
+import { catalogue, Problem } from '../problem.ts';
 import type { AccessTokensPlugin } from './access-tokens.ts';
 import { createCredentialCache } from './credential-cache.ts';
 
@@ -29,21 +29,47 @@ export type CredentialsPlugin = ReturnType<typeof credentials>;
 
 /** Whoever has a living session or API token, with the scope that the request needs. */
 export const currentUser = (tokens: AccessTokensPlugin, known: CredentialsPlugin) =>
-  new Elysia({ name: 'current-user' })
+  userOf('current-user', tokens, known, bearerToken);
+
+export type CurrentUserPlugin = ReturnType<typeof currentUser>;
+
+/**
+ * The same for calendar programs, which can send nothing but a user name and a password: the password is an API token,
+ * and the user name is not looked at, because the token says whose it is. The password of an account opens nothing here.
+ */
+export const calendarUser = (tokens: AccessTokensPlugin, known: CredentialsPlugin) =>
+  userOf('calendar-user', tokens, known, basicOrBearerToken, challengeWithBasic);
+
+const userOf = (
+  name: string,
+  tokens: AccessTokensPlugin,
+  known: CredentialsPlugin,
+  credentialOf: (request: Request) => string,
+  refusalOf = (error: unknown) => error,
+) =>
+  new Elysia({ name })
     .use(tokens)
     .use(known)
     .derive({ as: 'scoped' }, async ({ request, tokens, credentials }) => {
-      const credential = bearerToken(request);
       /** For what goes on after the first answer. @throws {Problem} as soon as the credential is of no use any more. */
       async function authenticate(): Promise<CurrentUser> {
+        try {
+          const user = await findUser(credentialOf(request));
+          refuseMissingScope(request.method, user);
+          return user;
+        } catch (error) {
+          throw refusalOf(error);
+        }
+      }
+      return { user: await authenticate(), authenticate };
+
+      async function findUser(credential: string): Promise<CurrentUser> {
         const user = credential.startsWith(API_TOKEN_PREFIX)
           ? await credentials.api_tokens.find(credential)
           : await findLoggedIn(credential);
         if (!user) throw new Problem('invalid_token');
-        refuseMissingScope(request.method, user);
         return user;
       }
-      return { user: await authenticate(), authenticate };
 
       async function findLoggedIn(token: string): Promise<CurrentUser | undefined> {
         const { user_id, session_id } = await tokens.verify(token);
@@ -51,8 +77,6 @@ export const currentUser = (tokens: AccessTokensPlugin, known: CredentialsPlugin
         return found?.id === user_id ? { ...found, session_id, scopes } : undefined;
       }
     });
-
-export type CurrentUserPlugin = ReturnType<typeof currentUser>;
 
 /**
  * To derive after `currentUser`, where only a log-in will do: an API token, which may lie in a script, must not change
@@ -65,12 +89,45 @@ export function loggedInUser({ user }: { user: CurrentUser }): { user: LoggedInU
   return { user: { ...user, session_id } };
 }
 
+/** The scheme in lower case, and what stands after it. */
+function authorizationOf(request: Request): [scheme: string, credential: string] {
+  const [, scheme = '', credential = ''] =
+    /^([^ ]+) *(.*)$/.exec(request.headers.get('authorization') ?? '') ?? [];
+  return [scheme.toLowerCase(), credential];
+}
+
 /** RFC 6750 §2.1: the header alone. A token in the query or the body would end up in logs. */
 function bearerToken(request: Request): string {
-  const [, scheme, token] =
-    /^([^ ]+) *(.*)$/.exec(request.headers.get('authorization') ?? '') ?? [];
-  if (scheme?.toLowerCase() !== 'bearer') throw new Problem('unauthenticated');
-  return token ?? '';
+  const [scheme, token] = authorizationOf(request);
+  if (scheme !== 'bearer') throw new Problem('unauthenticated');
+  return token;
+}
+
+/** RFC 7617 §2: what comes after the first colon is the password. */
+function basicOrBearerToken(request: Request): string {
+  const [scheme, credential] = authorizationOf(request);
+  if (scheme !== 'basic') return bearerToken(request);
+  const [, token = ''] = /^[^:]*:(.*)$/.exec(decodeBase64(credential)) ?? [];
+  if (!token.startsWith(API_TOKEN_PREFIX)) throw new Problem('invalid_token');
+  return token;
+}
+
+function decodeBase64(text: string): string {
+  try {
+    return atob(text);
+  } catch {
+    return '';
+  }
+}
+
+/** Calendar programs send a password only to whoever asks for one (RFC 7617 §2). */
+function challengeWithBasic(error: unknown): unknown {
+  if (!(error instanceof Problem) || catalogue[error.code].status !== 401) return error;
+  const cause = error.code === 'unauthenticated' ? '' : ', error="invalid_token"';
+  const headers = {
+    'www-authenticate': `Basic realm="api", charset="UTF-8", Bearer realm="api"${cause}`,
+  };
+  return new Problem(error.code, { ...error.particulars, headers });
 }
 
 /** RFC 6750 §3.1: the challenge names the scope that is missing. */

@@ -12,25 +12,35 @@ const ENTITY_TAGS = /^\s*(?:W\/)?"[^"\s]*"\s*(?:,\s*(?:W\/)?"[^"\s]*"\s*)*$/;
 
 /**
  * Gives routes `expected`, the versions that `If-Match` allows, and three ways to answer with a row: `tagged` (200),
- * `taggedOrUnmodified` (304 where the client has it) and `created` (201 with its `Location`).
+ * `taggedOrUnmodified` (304 where the client has it) and `created` (201 with its `Location`). What is no row has a tag
+ * of its own: `isUnmodified` tells whether the client has it, and sets the 304.
  */
 export const etag = new Elysia({ name: 'etag' }).derive({ as: 'scoped' }, ({ request, set }) => {
   const expected = expectedVersions(request.headers.get('if-match'));
 
-  function tag<Row extends Versioned>(row: Row): Row {
-    set.headers.etag = `"${row.version}"`;
+  function setTag(tag: string | number) {
+    set.headers.etag = `"${tag}"`;
     set.headers['cache-control'] = 'private, no-cache';
+  }
+
+  function tag<Row extends Versioned>(row: Row): Row {
+    setTag(row.version);
     return row;
+  }
+
+  function isUnmodified(tag: string | number): boolean {
+    setTag(tag);
+    if (!includesTag(request.headers.get('if-none-match'), tag)) return false;
+    set.status = 304;
+    return true;
   }
 
   return {
     expected,
+    isUnmodified,
     tagged: tag,
     taggedOrUnmodified<Row extends Versioned>(row: Row): Row | undefined {
-      tag(row);
-      if (!includesVersion(request.headers.get('if-none-match'), row.version)) return row;
-      set.status = 304;
-      return undefined;
+      return isUnmodified(row.version) ? undefined : row;
     },
     created<Row extends Versioned>(collection: string, row: Row): Row {
       set.status = 201;
@@ -52,8 +62,8 @@ function expectedVersions(header: string | null): ExpectedVersions {
 }
 
 /** The weak comparison, and no error for a header that is no tag: it only decides whether bytes can be saved. */
-function includesVersion(header: string | null, version: number): boolean {
+function includesTag(header: string | null, tag: string | number): boolean {
   if (header === null) return false;
   const tags = header.split(',').map((one) => one.trim().replace(/^W\//, ''));
-  return tags.includes('*') || tags.includes(`"${version}"`);
+  return tags.includes('*') || tags.includes(`"${tag}"`);
 }

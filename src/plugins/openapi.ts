@@ -27,7 +27,8 @@ interface Hooks {
 
 /** Draws the document of an API. */
 export async function buildDocument(api: AnyElysia): Promise<OpenApiDocument> {
-  const generator = new Elysia().use(api).use(swagger());
+  // It takes what has a dot in its path for a file.
+  const generator = new Elysia().use(api).use(swagger({ excludeStaticFile: false }));
   const answer = await generator.handle(new Request('http://localhost/swagger/json'));
   const drawn = (await answer.json()) as OpenApiDocument;
 
@@ -99,7 +100,9 @@ function correct(
   ];
   return {
     ...rest,
-    security: notes.public ? [] : [{ password: [] }, { bearer: [] }],
+    security: notes.public
+      ? []
+      : [{ password: [] }, { bearer: [] }, ...(notes.takes_basic ? [{ basic: [] }] : [])],
     parameters,
     ...(body && { requestBody: { required: true, content: content(body, accepted) } }),
     responses: { ...Object.fromEntries(answers), ...problemAnswers(codes, schemas) },
@@ -144,6 +147,11 @@ const securitySchemes = {
       scheme: 'bearer',
       bearerFormat: 'JWT',
       description: 'An access token from `POST /users/login`, or an API token (`mt_…`).',
+    },
+    basic: {
+      type: 'http',
+      scheme: 'basic',
+      description: 'For calendar programs: any user name, and an API token as the password.',
     },
   },
 };

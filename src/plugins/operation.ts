@@ -16,6 +16,8 @@ export interface OperationNotes {
   also_answers?: Record<string, TSchema>;
   /** Its body, where the handler reads it piece by piece and no schema can be asked. */
   streamed_body?: TSchema;
+  /** Takes an API token as the password of HTTP Basic too. */
+  takes_basic?: true;
 }
 
 /** A unique id, a line for the list of operations, and notes. */
