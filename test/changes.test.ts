@@ -166,6 +166,42 @@ class Follower {
   }
 }
 
+test('an import is one change for its owner, and nothing where it fails', async () => {
+  const ada = await api.person('ada');
+  const project = await ada.createProject('Kitchen');
+  for (const title of ['One', 'Two']) await ada.createTask(project.id, { title });
+  const { text } = await ada.get(`/projects/${project.id}/export`);
+  const since = await now(ada);
+  const send = (raw: string) =>
+    ada.post('/projects/import', undefined, {
+      raw,
+      headers: { 'content-type': 'application/json' },
+    });
+  expect((await send(text.replace('"todo"', '"never"'))).status).toBe(422);
+  const { rows } = await countEvents();
+  expect(await changesSince(ada, since)).toEqual([]);
+  const { status, body } = await send(text);
+  expect(status).toBe(201);
+  const { id } = body.project;
+  expect(
+    (await changesSince(ada, since)).map(({ action, project_id }) => [action, project_id]),
+  ).toEqual([['access.granted', id]]);
+  const { body: history } = await ada.get(`/projects/${id}/events`);
+  expect(brief(history.items.toReversed())).toMatchObject([
+    { action: 'project.created', fields: { name: 'Kitchen' } },
+    { action: 'member.added', subject_id: ada.id },
+  ]);
+  expect(history.items[0].actor_id).toBe(ada.id);
+  expect((await countEvents()).rows).toBe(rows + 3);
+});
+
+async function countEvents() {
+  const [{ rows }] = (await api.sql`select count(*)::int as rows from events`) as [
+    { rows: number },
+  ];
+  return { rows };
+}
+
 describe('access', () => {
   test('that is granted begins there, and that is lost ends there, with what others did not hear', async () => {
     const [ada, bob] = [await api.person('ada'), await api.person('bob')];

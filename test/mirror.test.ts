@@ -153,7 +153,13 @@ test('copies are what the server has, and the feed has no gap and no double', as
       });
     else if (kind < 0.95) await client.patch(membership, { role: pick(['editor', 'viewer']) });
     else if (kind < 0.98) await client.delete(membership);
-    else {
+    else if (kind < 0.99) {
+      const { text } = await client.get(`/projects/${project_id}/export`);
+      await client.post('/projects/import', undefined, {
+        raw: text,
+        headers: { 'content-type': 'application/json' },
+      });
+    } else {
       const { body } = await client.post('/projects/', { name: 'Short-lived' });
       if (body?.id) await client.delete(`/projects/${body.id}`);
     }
