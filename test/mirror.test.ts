@@ -106,6 +106,53 @@ function killedMirror(url: string, token: string) {
   };
 }
 
+test('a copy that was killed and away goes on where it was, and starts afresh after too long', async () => {
+  const ada = await api.person('ada');
+  const project = await ada.createProject('Kitchen');
+  const before = await ada.createTask(project.id, { title: 'Before' });
+  const { body: made } = await ada.post('/users/me/tokens', { name: 'mirror', scopes: ['read'] });
+  const file = join(makeFolder(), 'copy.json');
+  const run = () =>
+    Bun.spawn(
+      [process.execPath, join(import.meta.dir, '../examples/mirror.ts'), api.url, made.token, file],
+      {
+        stdout: 'ignore',
+        stderr: 'inherit',
+      },
+    );
+  const titles = async () => {
+    const { projects }: Copy = JSON.parse(
+      await readFile(file, 'utf8').catch(() => '{"projects":{}}'),
+    );
+    return Object.values(projects[project.id]?.tasks ?? {}).map(({ title }) => title);
+  };
+  const holds = (...wanted: string[]) =>
+    until(`the copy holds ${wanted}`, async () => Bun.deepEquals((await titles()).sort(), wanted));
+
+  const first = run();
+  await holds('Before');
+  await ada.createTask(project.id, { title: 'Followed' });
+  await holds('Before', 'Followed');
+  first.kill('SIGKILL');
+  await first.exited;
+  await ada.delete(`/tasks/${before.id}`);
+  await ada.createTask(project.id, { title: 'Away' });
+  expect((await titles()).sort()).toEqual(['Before', 'Followed']);
+  const second = run();
+  await holds('Away', 'Followed');
+  second.kill('SIGKILL');
+  await second.exited;
+  // Everything that it has not seen is kept no longer.
+  await ada.createTask(project.id, { title: 'Long ago' });
+  await ada.get('/changes');
+  await api.sql`update events set at = now() - interval '91 days' where project_id = ${project.id}`;
+  await ada.createTask(project.id, { title: 'Now' });
+  const third = run();
+  await holds('Away', 'Followed', 'Long ago', 'Now');
+  third.kill('SIGKILL');
+  await third.exited;
+});
+
 test('copies are what the server has, and the feed has no gap and no double', async () => {
   const people = await Promise.all(['ada', 'bob', 'cid'].map((name) => api.person(name)));
   const [ada, bob, cid] = people as [Persona, Persona, Persona];

@@ -80,7 +80,7 @@ test('a stream that is being read ends whole', async () => {
   const api = start({ DATABASE_URL, JWT_SECRET });
   const url = await api.url();
   const token = await logIn(url);
-  const tasks = 20_000;
+  const tasks = 4000;
   await fillProject(token, tasks);
   const answer = await fetch(`${url}/users/me/export`, {
     headers: { authorization: `Bearer ${token}` },
@@ -101,6 +101,21 @@ test('a stream that is being read ends whole', async () => {
   const document = JSON.parse(text);
   expect(document.projects[0].tasks.length).toBe(tasks);
   expect(await api.ended).toBe(0);
+});
+
+test('a stream without an end ends cleanly, at once', async () => {
+  const api = start({ DATABASE_URL, JWT_SECRET });
+  const url = await api.url();
+  const { body } = await fetch(`${url}/changes/stream`, {
+    headers: { authorization: `Bearer ${await logIn(url)}` },
+  });
+  const reader = body?.getReader();
+  expect((await reader?.read())?.done).toBe(false);
+  const ended = reader?.read();
+  const begun = performance.now();
+  expect(await api.stop()).toBe(0);
+  expect(performance.now() - begun).toBeLessThan(STOP_MS_MAX);
+  expect(await ended).toEqual({ done: true, value: undefined });
 });
 
 test('a request that does not end is cut, and the process ends with 0 in time', async () => {
@@ -199,7 +214,7 @@ async function fillProject(token: string, tasks: number) {
   await sql`with project as (insert into projects (id, name) values (${project_id}, 'Large') returning id)
     insert into project_members (project_id, user_id, role) select id, ${sub}, 'owner' from project`;
   await sql`insert into tasks (id, project_id, title, description, created_by)
-    select gen_random_uuid(), ${project_id}, 'Task', repeat('x', 1000), ${sub} from generate_series(1, ${tasks})`;
+    select gen_random_uuid(), ${project_id}, 'Task', repeat('x', 5000), ${sub} from generate_series(1, ${tasks})`;
 }
 
 async function isWaiting(): Promise<boolean> {
