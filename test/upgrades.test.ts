@@ -18,6 +18,8 @@ import statements from './upgrades/statements-of-0000.json';
 useProcesses();
 
 const PASSWORD = 'correct horse battery staple';
+/** Far beyond what it takes: a migration waits for a moment in which nobody writes. */
+const UPGRADE_TIMEOUT_MS = 120_000;
 const WRITERS = 4;
 const ROUNDS_BEFORE = 10;
 const ROUNDS_BESIDE = 25;
@@ -141,71 +143,80 @@ class Writer {
   }
 }
 
-test('migrates while the version before serves, which then serves on, and nothing is lost', async () => {
-  const password_hash = await bunPasswords().hash(PASSWORD);
-  const writers = Array.from({ length: WRITERS }, (_, n) => new Writer(`writer-${n}`));
-  for (const writer of writers) await writer.register(password_hash);
-  let stopped = false;
-  const working = writers.map(async (writer) => {
-    while (!stopped) await writer.round();
-  });
-  // A fault of a writer is told at once, not after a wait in vain.
-  const all = Promise.all(working);
-  const meanwhile = <T>(work: Promise<T>) => Promise.race([work, all.then(() => work)]);
-  const everybodyReaches = (rounds: number) =>
-    meanwhile(until(`${rounds} rounds`, () => writers.every((writer) => writer.rounds >= rounds)));
+test(
+  'migrates while the version before serves, which then serves on, and nothing is lost',
+  async () => {
+    const password_hash = await bunPasswords().hash(PASSWORD);
+    const writers = Array.from({ length: WRITERS }, (_, n) => new Writer(`writer-${n}`));
+    for (const writer of writers) await writer.register(password_hash);
+    let stopped = false;
+    const working = writers.map(async (writer) => {
+      while (!stopped) await writer.round();
+    });
+    // A fault of a writer is told at once, not after a wait in vain.
+    const all = Promise.all(working);
+    const meanwhile = <T>(work: Promise<T>) => Promise.race([work, all.then(() => work)]);
+    const everybodyReaches = (rounds: number) =>
+      meanwhile(
+        until(`${rounds} rounds`, () => writers.every((writer) => writer.rounds >= rounds)),
+      );
 
-  await everybodyReaches(ROUNDS_BEFORE);
-  const api = start({ DATABASE_URL: url, JWT_SECRET, RATE_LIMIT: 'off' });
-  const base = await meanwhile(api.url());
-  const rounds_at_start = Math.max(...writers.map(({ rounds }) => rounds));
-  await everybodyReaches(rounds_at_start + ROUNDS_BESIDE);
+    await everybodyReaches(ROUNDS_BEFORE);
+    const api = start({ DATABASE_URL: url, JWT_SECRET, RATE_LIMIT: 'off' });
+    const base = await meanwhile(api.url());
+    const rounds_at_start = Math.max(...writers.map(({ rounds }) => rounds));
+    await everybodyReaches(rounds_at_start + ROUNDS_BESIDE);
 
-  // The version before sees what this one writes.
-  const [writer] = writers as [Writer];
-  const token = await logIn(base, writer.username);
-  const [project_id = ''] = writer.projects.keys();
-  const made = await call(`${base}/tasks/projects/${project_id}`, token, {
-    title: 'From the new version',
-  });
-  const seen = await before('read_task', writer.id, made.id);
-  expect(seen[0]).toContain('From the new version');
-  writer.tasks.set(made.id, { ...pick(made), labels: [] });
+    // The version before sees what this one writes.
+    const [writer] = writers as [Writer];
+    const token = await logIn(base, writer.username);
+    const [project_id = ''] = writer.projects.keys();
+    const made = await call(`${base}/tasks/projects/${project_id}`, token, {
+      title: 'From the new version',
+    });
+    const seen = await before('read_task', writer.id, made.id);
+    expect(seen[0]).toContain('From the new version');
+    writer.tasks.set(made.id, { ...pick(made), labels: [] });
 
-  stopped = true;
-  await all;
-  await api.stop();
-  // The last start of a rolling one: what the version before wrote meanwhile is searched from now on.
-  const last = await start({ DATABASE_URL: url, JWT_SECRET, RATE_LIMIT: 'off' }).url();
-  for (const one of writers) {
-    const own = await logIn(last, one.username);
-    const projects = await readAll(`${last}/projects/?`, own);
-    expect(new Map(projects.map(({ id, name }) => [id, name]))).toEqual(one.projects);
-    const tasks = await readAll(`${last}/tasks/?`, own);
-    expect(byId(tasks.map(pick))).toEqual(byId([...one.tasks.values()]));
-    // Also what the version before changed after this one had given it its words.
-    for (const [q, title] of [
-      ['tiles', /^Tiles/],
-      ['zazolc', /^Zażółć/],
-      ['new version', /^From/],
-    ] as const) {
-      const found = await readAll(`${last}/tasks/?q=${q}&`, own);
-      const wanted = [...one.tasks.values()].filter((task) => title.test(task.title));
-      expect(byId(found.map(pick))).toEqual(byId(wanted));
+    stopped = true;
+    await all;
+    await api.stop();
+    // The last start of a rolling one: what the version before wrote meanwhile is searched from now on.
+    const last = await start({ DATABASE_URL: url, JWT_SECRET, RATE_LIMIT: 'off' }).url();
+    for (const one of writers) {
+      const own = await logIn(last, one.username);
+      const projects = await readAll(`${last}/projects/?`, own);
+      expect(new Map(projects.map(({ id, name }) => [id, name]))).toEqual(one.projects);
+      const tasks = await readAll(`${last}/tasks/?`, own);
+      expect(byId(tasks.map(pick))).toEqual(byId([...one.tasks.values()]));
+      // Also what the version before changed after this one had given it its words.
+      for (const [q, title] of [
+        ['tiles', /^Tiles/],
+        ['zazolc', /^Zażółć/],
+        ['new version', /^From/],
+      ] as const) {
+        const found = await readAll(`${last}/tasks/?q=${q}&`, own);
+        const wanted = [...one.tasks.values()].filter((task) => title.test(task.title));
+        expect(byId(found.map(pick))).toEqual(byId(wanted));
+      }
+      const named = await readAll(`${last}/projects/?q=kuche&`, own);
+      expect(named.length).toBe(
+        [...one.projects.values()].filter((name) => name === 'Küche').length,
+      );
     }
-    const named = await readAll(`${last}/projects/?q=kuche&`, own);
-    expect(named.length).toBe([...one.projects.values()].filter((name) => name === 'Küche').length);
-  }
-  const [rows] = await sql`
+    const [rows] = await sql`
     select (select count(*)::int from users) as users, (select count(*)::int from projects) as projects,
       (select count(*)::int from tasks) as tasks`;
-  const count = (of: (writer: Writer) => number) => writers.reduce((sum, one) => sum + of(one), 0);
-  expect(rows).toEqual({
-    users: WRITERS,
-    projects: count(({ projects }) => projects.size),
-    tasks: count(({ tasks }) => tasks.size),
-  });
-});
+    const count = (of: (writer: Writer) => number) =>
+      writers.reduce((sum, one) => sum + of(one), 0);
+    expect(rows).toEqual({
+      users: WRITERS,
+      projects: count(({ projects }) => projects.size),
+      tasks: count(({ tasks }) => tasks.size),
+    });
+  },
+  UPGRADE_TIMEOUT_MS,
+);
 
 /** What would break the version before, or rewrite a table under a lock. */
 const CONTRACTING =
