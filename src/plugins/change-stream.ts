@@ -44,10 +44,7 @@ interface Follower {
   /** Up to here everything is queued or sent. */
   position: number;
   is_behind: boolean;
-  /** Since when a piece has waited to be taken; 0 while none does. */
-  offered_at_ms: number;
   wake(): void;
-  cut(): void;
 }
 
 export interface ChangeStream {
@@ -80,10 +77,7 @@ export function createChangeStream(platform: Platform): ChangeStream {
   /** Begins when the first follower comes. */
   function beginLooking(listen: NonNullable<Platform['listen']>) {
     const unlisten = listen(CHANNEL, look);
-    const timer = setInterval(() => {
-      cutOffStalled();
-      look();
-    }, LOOK_INTERVAL_MS);
+    const timer = setInterval(look, LOOK_INTERVAL_MS);
     stopLooking = () => {
       clearInterval(timer);
       unlisten();
@@ -134,13 +128,6 @@ export function createChangeStream(platform: Platform): ChangeStream {
     follower.wake();
   }
 
-  function cutOffStalled() {
-    const now_ms = performance.now();
-    for (const follower of followers)
-      if (follower.offered_at_ms > 0 && now_ms - follower.offered_at_ms > STALL_TIMEOUT_MS)
-        follower.cut();
-  }
-
   return {
     // Where nobody can listen, whoever looks gives the events their places.
     announce: listen ? announce : () => undefined,
@@ -157,9 +144,7 @@ export function createChangeStream(platform: Platform): ChangeStream {
         queue: [],
         position: sent,
         is_behind: true,
-        offered_at_ms: 0,
         wake: () => bell.resolve(),
-        cut: () => undefined,
       };
 
       async function* pieces(): AsyncGenerator<string> {
@@ -195,7 +180,8 @@ export function createChangeStream(platform: Platform): ChangeStream {
             yield told.map(written).join('');
             continue;
           }
-          if (now_ms - beaten_at_ms >= BEAT_INTERVAL_MS) {
+          // A worker learns that a client has gone when it writes to him.
+          if (now_ms - beaten_at_ms >= (listen ? BEAT_INTERVAL_MS : LOOK_INTERVAL_MS)) {
             beaten_at_ms = now_ms;
             // Nothing before here is missing, so whoever comes back can begin here.
             cursor = await places.write(Math.max(position, await places.read(cursor)));
@@ -232,7 +218,7 @@ export function createChangeStream(platform: Platform): ChangeStream {
         bell.resolve();
       };
       shutdown?.signal.addEventListener('abort', stop);
-      return asStream(streamed(pieces()), follower, () => {
+      return asStream(streamed(pieces()), () => {
         stop();
         shutdown?.signal.removeEventListener('abort', stop);
         followers.delete(follower);
@@ -289,45 +275,36 @@ const written = (event: Event) =>
   `event: change\nid: ${event.cursor}\ndata: ${JSON.stringify(event)}\n\n`;
 
 /** As fast as the client reads. Whatever ends the pieces ends the stream: the client comes back and hears why. */
-function asStream(
-  pieces: AsyncGenerator<string>,
-  follower: Follower,
-  onEnd: () => void,
-): ReadableStream<Uint8Array> {
+function asStream(pieces: AsyncGenerator<string>, onEnd: () => void): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
+  let stalled: ReturnType<typeof setTimeout> | undefined;
   let ended = false;
   const end = () => {
+    clearTimeout(stalled);
     if (ended) return;
     ended = true;
     onEnd();
   };
   return new ReadableStream<Uint8Array>({
-    start(controller) {
-      follower.cut = () => {
-        end();
-        controller.error();
-      };
-    },
     async pull(controller) {
-      follower.offered_at_ms = 0;
+      clearTimeout(stalled);
       try {
         const { value, done } = await pieces.next();
         if (ended) return;
-        if (done) {
-          end();
-          controller.close();
+        if (!done) {
+          controller.enqueue(encoder.encode(value));
+          stalled = setTimeout(() => {
+            end();
+            controller.error();
+          }, STALL_TIMEOUT_MS);
           return;
         }
-        controller.enqueue(encoder.encode(value));
-        follower.offered_at_ms = performance.now();
       } catch {
         if (ended) return;
-        end();
-        controller.close();
       }
-    },
-    cancel() {
       end();
+      controller.close();
     },
+    cancel: end,
   });
 }
