@@ -294,6 +294,18 @@ describe('/metrics', () => {
     );
   });
 
+  test('counts the streams that are open', async () => {
+    const abort = new AbortController();
+    const ada = await api.person();
+    await fetch(`${api.url}/changes/stream`, {
+      headers: { authorization: `Bearer ${ada.token}` },
+      signal: abort.signal,
+    });
+    expect(await read('mantou_streams_open')).toBe(1);
+    abort.abort();
+    await until('it is closed', async () => (await read('mantou_streams_open')) === 0);
+  });
+
   test('is at METRICS_PORT alone where that is set', async () => {
     const one = start({ DATABASE_URL, JWT_SECRET, METRICS_PORT: '0', LOG_LEVEL: 'info' });
     const url = await one.url();

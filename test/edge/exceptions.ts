@@ -68,6 +68,7 @@ export const exceptions: readonly Exception[] = [
       'shows statements in flight and waiting, and hashes',
       'counts limits that were reached, by name',
       'tells of the event loop, the processor and the memory',
+      'counts the streams that are open',
     ],
     reason:
       'Each isolate would count for itself, and nobody can ask all of them: 501, which names the metrics of Workers.',
