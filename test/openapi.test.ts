@@ -33,6 +33,7 @@ describe.each(
     expect(operation.operationId).toMatch(/^[a-z][A-Za-z]+$/);
     expect(operation.summary).toMatch(/\S/);
     expect(operation.tags.length).toBe(1);
+    expect(committed.tags.map(({ name }) => name)).toContain(operation.tags[0] ?? '');
     expect(operation.security).toBeArray();
     for (const [status, response] of Object.entries(
       operation.responses as Record<string, { description: string }>,

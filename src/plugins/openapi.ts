@@ -130,6 +130,7 @@ const introduction = {
     { name: 'Projects', description: 'What tasks belong to' },
     { name: 'Members', description: 'Who is in a project' },
     { name: 'Tasks', description: 'What is to be done' },
+    { name: 'Changes', description: 'What happened, and what happens now' },
     { name: 'Service', description: 'Health, metrics, and what the problems mean' },
   ],
 };
