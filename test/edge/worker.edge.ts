@@ -197,7 +197,7 @@ describe('the worker', () => {
   });
 });
 
-describe('answers as Bun does, byte for byte but for ids, times and secrets', () => {
+describe('answers as Bun does, byte for byte but for ids, times, cursors and secrets', () => {
   const api = useApi();
   let bun: RunningServer;
 
@@ -259,16 +259,18 @@ describe('answers as Bun does, byte for byte but for ids, times and secrets', ()
   const HOP_BY_HOP = ['connection', 'date', 'keep-alive', 'transfer-encoding'];
 
   function comparable({ status, headers, text }: Answer) {
+    const body = masked(text);
     const fields = [...headers].filter(([name]) => !HOP_BY_HOP.includes(name));
-    return [
-      status,
-      fields.sort().map(([name, value]) => `${name}: ${masked(value)}`),
-      masked(text),
-    ];
+    // A cursor holds a number, which has more digits later.
+    const shown = (name: string, value: string) =>
+      name === 'content-length' && body.includes('<cursor>') ? 'with cursors' : masked(value);
+    return [status, fields.sort().map(([name, value]) => `${name}: ${shown(name, value)}`), body];
   }
 
   const masked = (text: string) =>
     text
+      // A list in JSON in base64; the user is in it.
+      .replace(/\bWy[IJ][\w-]+/g, '<cursor>')
       .replace(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, '<id>')
       .replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, '<time>')
       .replace(/eyJ[\w-]+\.[\w-]+\.[\w-]+|mt_[\w-]{43}|\b[\w-]{43}\b/g, '<secret>')
