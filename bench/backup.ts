@@ -11,9 +11,9 @@ import { compress } from '../src/db/backup-format.ts';
 import { joinEmbeddedPostgres } from '../src/db/embedded.ts';
 import { migrate } from '../src/db/migrate.ts';
 import { restoreDatabase } from '../src/db/restore.ts';
+import { fill } from '../test/support/dataset.ts';
 
-const PROJECTS = 1000;
-const TASKS_PER_PROJECT = Number(process.env.TASKS_PER_PROJECT ?? 1000);
+const TASKS = Number(process.env.BENCH_TASKS ?? 200_000);
 const MB = 1e6;
 
 /** Runs the work. @returns the seconds it took and the most memory that the process held meanwhile, in MB. */
@@ -30,21 +30,12 @@ async function measure(work: () => Promise<unknown>) {
   return { seconds: (performance.now() - begun) / 1000, peak_mb: peak / MB };
 }
 
-async function fill(url: string) {
+async function prepare(url: string) {
   const sql = new SQL({ url, max: 1 });
-  await sql`
+  const [reader] = await sql`
     insert into users (id, username, email, password_hash)
-    values (uuidv7(), 'bench', 'bench@example.org', 'none')`;
-  await sql`
-    insert into projects (id, name) select uuidv7(), 'Project ' || n from generate_series(1, ${PROJECTS}::int) n`;
-  await sql`
-    insert into project_members (project_id, user_id, role) select projects.id, users.id, 'owner' from projects, users`;
-  await sql`
-    insert into tasks (id, project_id, title, description, labels, assignee_id, created_by)
-    select uuidv7(), m.project_id, 'Task ' || n, 'What there is to do: ' || md5(random()::text) || repeat(' and so on', n % 20),
-           array['label ' || n % 7], m.user_id, m.user_id
-    from project_members m, generate_series(1, ${TASKS_PER_PROJECT}::int) n`;
-  await sql`vacuum analyze`;
+    values (uuidv7(), 'bench', 'bench@example.org', 'none') returning id`;
+  await fill(url, reader, TASKS);
   await sql`checkpoint`;
   await sql.close();
 }
@@ -56,7 +47,7 @@ try {
     joinEmbeddedPostgres(join(folder, 'empty')),
   ]);
   await migrate(full.url);
-  await fill(full.url);
+  await prepare(full.url);
   const file = join(folder, 'backup');
   const at_rest = process.memoryUsage.rss() / MB;
 
@@ -79,7 +70,9 @@ try {
   const { size } = await stat(file);
 
   const rate = ({ seconds }: { seconds: number }) => `${(bytes / MB / seconds).toFixed(0)} MB/s`;
-  console.log(`${PROJECTS * TASKS_PER_PROJECT} tasks, ${(bytes / MB).toFixed(0)} MB of rows`);
+  console.log(
+    `${TASKS} tasks and the events that made them, ${(bytes / MB).toFixed(0)} MB of rows`,
+  );
   console.log(`the file:   ${(size / MB).toFixed(0)} MB`);
   console.log(`back up:    ${rate(backup)}, ${backup.peak_mb.toFixed(0)} MB of memory`);
   console.log(`restore:    ${rate(restored)}, ${restored.peak_mb.toFixed(0)} MB of memory`);
