@@ -284,6 +284,8 @@ function asStream(pieces: AsyncGenerator<string>, onEnd: () => void): ReadableSt
     if (ended) return;
     ended = true;
     onEnd();
+    // Whoever was cut off asks for no more: what the pieces hold, at the edge a connection, has to go all the same.
+    pieces.return(undefined).catch(() => undefined);
   };
   return new ReadableStream<Uint8Array>({
     async pull(controller) {
