@@ -178,17 +178,20 @@ export async function placesOf(db: Database, user: CurrentUser) {
   if (!row) throw new Error('sequence_events has left no feed');
   const { epoch, last_position, pruned_position } = row;
   const epoch_name = epoch.slice(0, 8);
-  const name = (list: string) => digest(`${list} ${user.id}`).then((hash) => hash.slice(0, 16));
+  const nameOf = async (list: string) => (await digest(`${list} ${user.id}`)).slice(0, 16);
+  // Every event has a cursor of its own.
+  const changes = await nameOf('changes');
 
   return {
     last: last_position,
     pruned: pruned_position,
-    write: async (position: number, list = 'changes') =>
-      encodeCursor([await name(list), epoch_name, position]),
+    write: async (position: number, list?: string) =>
+      encodeCursor([list ? await nameOf(list) : changes, epoch_name, position]),
     /** @throws {Problem} `invalid_cursor`, `cursor_expired` for one of a database that was restored since. */
-    async read(cursor: string, list = 'changes'): Promise<number> {
+    async read(cursor: string, list?: string): Promise<number> {
       const [of, of_epoch, position] = decodeCursor(cursor);
-      if (of !== (await name(list)) || !Number.isSafeInteger(position) || Number(position) < 0)
+      const name = list ? await nameOf(list) : changes;
+      if (of !== name || !Number.isSafeInteger(position) || Number(position) < 0)
         throw new Problem('invalid_cursor');
       if (of_epoch !== epoch_name) throw new Problem('cursor_expired');
       return Number(position);
