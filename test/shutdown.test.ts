@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { SQL } from 'bun';
+import { logIn, registerAt } from './support/accounts.ts';
 import { JWT_SECRET } from './support/api.ts';
 import { createDatabase, dropDatabase } from './support/cluster.ts';
 import {
@@ -186,25 +187,6 @@ async function converse(url: string) {
   socket.on('end', () => socket.destroy());
   await new Promise((ready) => socket.once('connect', ready));
   return [socket, () => text] as const;
-}
-
-function registerAt(url: string, username = `somebody-${crypto.randomUUID().slice(0, 8)}`) {
-  return fetch(`${url}/users/register`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ username, email: `${username}@example.org`, password: 'the password' }),
-  });
-}
-
-/** @returns the access token of a new account. */
-async function logIn(url: string): Promise<string> {
-  const { username } = (await (await registerAt(url)).json()) as { username: string };
-  const answer = await fetch(`${url}/users/login`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ username, password: 'the password' }),
-  });
-  return ((await answer.json()) as { access_token: string }).access_token;
 }
 
 /** So much that it cannot lie in the buffers of a socket. */

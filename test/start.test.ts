@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { SQL } from 'bun';
 import { entries } from '../drizzle/meta/_journal.json';
 import { keepSecret } from '../src/data-folder.ts';
+import { logIn, registerAt } from './support/accounts.ts';
 import { JWT_SECRET } from './support/api.ts';
 import { createDatabase, createEmptyDatabase, dropDatabase } from './support/cluster.ts';
 import { makeFolder, refusalOf, start, statusOf, until, useProcesses } from './support/process.ts';
@@ -361,25 +362,6 @@ async function isWaiting(): Promise<boolean> {
   const rows = await sql`select from pg_stat_activity
     where datname = current_database() and application_name = 'mantou' and wait_event_type = 'Lock'`;
   return rows.length > 0;
-}
-
-function registerAt(url: string, username = `somebody-${crypto.randomUUID().slice(0, 8)}`) {
-  return fetch(`${url}/users/register`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ username, email: `${username}@example.org`, password: 'the password' }),
-  });
-}
-
-/** @returns the access token of a new account. */
-async function logIn(url: string): Promise<string> {
-  const { username } = (await (await registerAt(url)).json()) as { username: string };
-  const answer = await fetch(`${url}/users/login`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ username, password: 'the password' }),
-  });
-  return ((await answer.json()) as { access_token: string }).access_token;
 }
 
 /** Takes connections at a free port, and says nothing. */
