@@ -1,0 +1,98 @@
+/**
+ * The fixed data of the bench: people with twenty projects of twenty tasks each, who are logged in. Each turn of a server
+ * begins with a fresh copy of it.
+ */
+import { SQL } from 'bun';
+import { SignJWT } from 'jose';
+import { migrate } from '../../src/db/migrate.ts';
+import { bunPasswords } from '../../src/passwords/bun.ts';
+import { readSettings } from '../../src/settings.ts';
+
+/** Nobody may send more than 100 requests a second, so there have to be many. */
+export const PEOPLE = 256;
+export const PROJECTS_PER_PERSON = 20;
+export const TASKS_PER_PROJECT = 20;
+export const PASSWORD = 'correct horse battery staple';
+export const JWT_SECRET = 'a secret of the bench, which guards nothing'.padEnd(48, '.');
+const TOKEN_TTL_SECONDS = 86_400;
+
+export interface Person {
+  id: string;
+  username: string;
+  access_token: string;
+  /** As a proxy tells it. */
+  address: string;
+  /** Each with some of its tasks. */
+  projects: { id: string; task_ids: string[] }[];
+}
+
+/** Makes the database that is copied for each turn. */
+export async function makeFixedData(url: string): Promise<void> {
+  await migrate(url);
+  const sql = new SQL({ url, max: 1 });
+  try {
+    const hash = await bunPasswords().hash(PASSWORD);
+    await sql`insert into users (id, username, email, password_hash)
+      select uuidv7(), 'person-' || n, 'person-' || n || '@example.org', ${hash} from generate_series(1, ${PEOPLE}::int) n`;
+    await sql`insert into sessions (id, user_id, expires_at)
+      select uuidv7(), id, now() + interval '90 days' from users`;
+    await sql`create temp table place as
+      select uuidv7() as project_id, id as user_id, n
+      from users, generate_series(1, ${PROJECTS_PER_PERSON}::int) n`;
+    await sql`insert into projects (id, name, name_key, name_words, description, description_words, created_at, words_version)
+      select project_id, 'Project ' || n, 'project ' || n, array_to_tsvector(array['project', n::text]),
+        'What project ' || n || ' is about', array_to_tsvector(array['what', 'project', n::text, 'is', 'about']),
+        now() - n * interval '1 hour', 1
+      from place`;
+    await sql`insert into project_members (project_id, user_id, role) select project_id, user_id, 'owner' from place`;
+    await sql`insert into tasks (id, project_id, created_by, title, title_key, title_words, description,
+        description_words, label_words, created_at, words_version)
+      select uuidv7(), project_id, user_id, 'Task ' || task, 'task ' || task,
+        array_to_tsvector(array[scope || 'task', scope || task]), 'Do the thing number ' || task,
+        array_to_tsvector(array[scope || 'do', scope || 'the', scope || 'thing', scope || 'number', scope || task]), '',
+        now() - task * interval '1 minute', 1
+      from (select *, right(project_id::text, 6) as scope from place) place,
+        generate_series(1, ${TASKS_PER_PROJECT}::int) task`;
+    await sql.unsafe('vacuum (analyze)');
+  } finally {
+    await sql.close();
+  }
+}
+
+/** Everybody, with an access token of his session. */
+export async function readPeople(url: string): Promise<Person[]> {
+  const sql = new SQL({ url, max: 1 });
+  try {
+    const rows = await sql`select users.id, username, session.id as session_id, projects
+      from users
+        join sessions session on session.user_id = users.id
+        cross join lateral (
+          select json_agg(json_build_object('id', member.project_id, 'task_ids',
+            (select json_agg(tasks.id) from tasks where tasks.project_id = member.project_id))) as projects
+          from project_members member where member.user_id = users.id) of_his
+      order by username`;
+    return Promise.all(
+      rows.map(async ({ session_id, ...person }: Omit<Person, 'access_token' | 'address'> & { session_id: string }, n: number) => ({
+        ...person,
+        access_token: await signToken(person, session_id),
+        address: `10.0.${n >> 8}.${n & 255}`,
+      })),
+    );
+  } finally {
+    await sql.close();
+  }
+}
+
+/** As the API signs it. */
+function signToken({ id, username }: { id: string; username: string }, session_id: string) {
+  const { jwt_issuer, jwt_audience } = readSettings({});
+  return new SignJWT({ sid: session_id, username })
+    .setProtectedHeader({ alg: 'HS256', typ: 'at+jwt' })
+    .setSubject(id)
+    .setIssuer(jwt_issuer)
+    .setAudience(jwt_audience)
+    .setIssuedAt()
+    .setExpirationTime(`${TOKEN_TTL_SECONDS}s`)
+    .setJti(crypto.randomUUID())
+    .sign(new TextEncoder().encode(JWT_SECRET));
+}
