@@ -72,11 +72,19 @@ export async function readPeople(url: string): Promise<Person[]> {
           from project_members member where member.user_id = users.id) of_his
       order by username`;
     return Promise.all(
-      rows.map(async ({ session_id, ...person }: Omit<Person, 'access_token' | 'address'> & { session_id: string }, n: number) => ({
-        ...person,
-        access_token: await signToken(person, session_id),
-        address: `10.0.${n >> 8}.${n & 255}`,
-      })),
+      rows.map(
+        async (
+          {
+            session_id,
+            ...person
+          }: Omit<Person, 'access_token' | 'address'> & { session_id: string },
+          n: number,
+        ) => ({
+          ...person,
+          access_token: await signToken(person, session_id),
+          address: `10.0.${n >> 8}.${n & 255}`,
+        }),
+      ),
     );
   } finally {
     await sql.close();

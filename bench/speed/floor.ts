@@ -10,11 +10,11 @@ import { drizzle } from 'drizzle-orm/bun-sql';
 import { jwtVerify, SignJWT } from 'jose';
 import postgres from 'postgres';
 import { v7 as uuidv7 } from 'uuid';
+import type { Database } from '../../src/db/database.ts';
 import { taskLexemes } from '../../src/db/search.ts';
 import { listProjects } from '../../src/handlers/projects.ts';
 import { listTasks } from '../../src/handlers/task-lists.ts';
 import { createTask, patchTask, readTask } from '../../src/handlers/tasks.ts';
-import type { Database } from '../../src/db/database.ts';
 
 const POOL_SIZE = 10;
 const { DATABASE_URL = '', JWT_SECRET = '' } = process.env;
@@ -56,7 +56,10 @@ async function statementOf(ask: (db: Database) => Promise<unknown>) {
   let text = '';
   let slots: Slot[] = [];
   const names = new Map<unknown, keyof Values>(
-    Object.entries({ ...marks, ...marked_lexemes }).map(([name, value]) => [value, name as keyof Values]),
+    Object.entries({ ...marks, ...marked_lexemes }).map(([name, value]) => [
+      value,
+      name as keyof Values,
+    ]),
   );
   const record = (statement: string, parameters: unknown[]) => {
     text = statement;
@@ -69,18 +72,28 @@ async function statementOf(ask: (db: Database) => Promise<unknown>) {
     nothing.values = async () => [];
     return nothing;
   };
-  await ask(drizzle({ client: { unsafe: record } as unknown as SQL }) as Database).catch(() => undefined);
+  await ask(drizzle({ client: { unsafe: record } as unknown as SQL }) as Database).catch(
+    () => undefined,
+  );
   return (values: Values) =>
-    run(text, slots.map((slot) => (typeof slot === 'string' ? values[slot] : slot.constant)));
+    run(
+      text,
+      slots.map((slot) => (typeof slot === 'string' ? values[slot] : slot.constant)),
+    );
 }
 
 const page = { limit: 50, sort: '-created_at' } as const;
 const statements = {
-  listProjects: await statementOf((db) => listProjects(db, marked_user, { ...page, archived: 'false' })),
+  listProjects: await statementOf((db) =>
+    listProjects(db, marked_user, { ...page, archived: 'false' }),
+  ),
   listTasks: await statementOf((db) => listTasks(db, marked_user, marks.project, page)),
   readTask: await statementOf((db) => readTask(db, marked_user, marks.task)),
   createTask: await statementOf((db) =>
-    createTask(db, marked_user, marks.project, { title: marks.title, description: marks.description }),
+    createTask(db, marked_user, marks.project, {
+      title: marks.title,
+      description: marks.description,
+    }),
   ),
   patchTask: await statementOf((db) =>
     patchTask(db, marked_user, marks.task, { title: marks.title }, undefined),
@@ -97,7 +110,9 @@ async function userOf(request: Request): Promise<string> {
 
 async function logIn(request: Request) {
   const { username, password } = (await request.json()) as Record<string, string>;
-  const [user] = await run('select id, username, password_hash from users where username = $1', [username]);
+  const [user] = await run('select id, username, password_hash from users where username = $1', [
+    username,
+  ]);
   if (!user || !(await Bun.password.verify(password ?? '', user.password_hash as string)))
     return new Response(null, { status: 401 });
   const access_token = await new SignJWT({ username: user.username as string })
@@ -109,7 +124,10 @@ async function logIn(request: Request) {
 }
 
 const textsOf = async (request: Request) => {
-  const { title, description = null } = (await request.json()) as { title: string; description?: string };
+  const { title, description = null } = (await request.json()) as {
+    title: string;
+    description?: string;
+  };
   return { title, description, ...taskLexemes({ title, description }) };
 };
 
@@ -132,20 +150,25 @@ const server = Bun.serve({
         const user = await userOf(request);
         const texts = await textsOf(request);
         return answerRow(
-          await statements.createTask({ user, project: request.params.id, new_id: uuidv7(), ...texts }),
+          await statements.createTask({
+            user,
+            project: request.params.id,
+            new_id: uuidv7(),
+            ...texts,
+          }),
           201,
         );
       },
     },
     '/tasks/:id': {
       GET: async (request) =>
-        answerRow(await statements.readTask({ user: await userOf(request), task: request.params.id })),
+        answerRow(
+          await statements.readTask({ user: await userOf(request), task: request.params.id }),
+        ),
       PATCH: async (request) => {
         const user = await userOf(request);
         const texts = await textsOf(request);
-        return answerRow(
-          await statements.patchTask({ user, task: request.params.id, ...texts }),
-        );
+        return answerRow(await statements.patchTask({ user, task: request.params.id, ...texts }));
       },
     },
   },

@@ -42,7 +42,8 @@ export async function load(
 }
 
 /** A string as Lua reads it. */
-const quoted = (text: string) => `"${text.replace(/[\\"]/g, '\\$&').replaceAll('\n', '\\n').replaceAll('\r', '\\r')}"`;
+const quoted = (text: string) =>
+  `"${text.replace(/[\\"]/g, '\\$&').replaceAll('\n', '\\n').replaceAll('\r', '\\r')}"`;
 
 /** RFC 9112 §2.1. */
 function messageOf(url: string, { method, path, headers, body = '' }: LoadRequest): string {
@@ -51,7 +52,13 @@ function messageOf(url: string, { method, path, headers, body = '' }: LoadReques
   return `${method} ${path} HTTP/1.1\r\n${fields.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n${body}`;
 }
 
-async function runWrk(folder: string, url: string, requests: LoadRequest[], connections: number, seconds: number) {
+async function runWrk(
+  folder: string,
+  url: string,
+  requests: LoadRequest[],
+  connections: number,
+  seconds: number,
+) {
   const script = join(folder, 'requests.lua');
   await writeFile(
     script,
@@ -76,9 +83,18 @@ end
   return JSON.parse(printed.trim().split('\n').at(-1) ?? '') as LoadResult;
 }
 
-async function runAutocannon(folder: string, url: string, requests: LoadRequest[], connections: number, seconds: number) {
+async function runAutocannon(
+  folder: string,
+  url: string,
+  requests: LoadRequest[],
+  connections: number,
+  seconds: number,
+) {
   const file = join(folder, 'options.json');
-  await writeFile(file, JSON.stringify({ url, connections, duration: seconds, timeout: 30, requests }));
+  await writeFile(
+    file,
+    JSON.stringify({ url, connections, duration: seconds, timeout: 30, requests }),
+  );
   // A process of its own, so that it is no part of what it measures.
   const found = await Bun.$`${process.execPath} -e ${AUTOCANNON} ${file}`.json();
   return {

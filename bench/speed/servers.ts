@@ -1,7 +1,6 @@
 /** The servers that are compared, each a process of its own. */
 import { join } from 'node:path';
-import { JWT_SECRET, type Person } from './data.ts';
-import type { Mix } from './mixes.ts';
+import { JWT_SECRET } from './data.ts';
 
 const root = join(import.meta.dir, '../..');
 

@@ -17,6 +17,7 @@ import type { SelectedFieldsFlat } from 'drizzle-orm/pg-core/query-builders/sele
 import { Problem } from '../problem.ts';
 import type { Database } from './database.ts';
 import { project_members, projects, type Role, type Scope, tasks } from './schema.ts';
+import type { Asked, Given, Select } from './statement.ts';
 
 /** Whoever sent the request. */
 export interface CurrentUser {
@@ -28,6 +29,9 @@ export interface CurrentUser {
   session_id?: string;
 }
 
+/** All that a statement asks of a user. */
+export type AskedUser = Asked<Pick<CurrentUser, 'id'>>;
+
 /** Somebody who gave his password, not a script of his. */
 export interface LoggedInUser extends CurrentUser {
   session_id: string;
@@ -37,11 +41,11 @@ export interface LoggedInUser extends CurrentUser {
 export type ExpectedVersions = readonly number[] | undefined;
 
 /** The condition that this is a membership of the user, in a project that is there: not one half imported. */
-export const isMembershipOf = (user: CurrentUser) =>
+export const isMembershipOf = (user: AskedUser) =>
   and(eq(project_members.user_id, user.id), isNull(project_members.importing_since));
 
 /** The condition that this user sees the project of the row: joins `project_members` to whatever has a project. */
-export const visibleTo = (user: CurrentUser, project_id: Column) =>
+export const visibleTo = (user: AskedUser, project_id: Column) =>
   and(eq(project_members.project_id, project_id), isMembershipOf(user));
 
 const found = {
@@ -50,7 +54,7 @@ const found = {
   archived_at: projects.archived_at,
 };
 
-const selectProject = (db: Database, user: CurrentUser, project_id: string, also?: SQL) =>
+const selectProject = (db: Database, user: AskedUser, project_id: Given, also?: SQL) =>
   db
     .select(found)
     .from(projects)
@@ -58,35 +62,35 @@ const selectProject = (db: Database, user: CurrentUser, project_id: string, also
     .where(and(eq(projects.id, project_id), also));
 
 /** `with access as …`: this user's role in a project and the project's state; no row if it is invisible. */
-export const accessToProject = (db: Database, user: CurrentUser, project_id: string) =>
+export const accessToProject = (db: Database, user: AskedUser, project_id: Given) =>
   db.$with('access').as(selectProject(db, user, project_id));
 
 /**
  * A condition that always holds, for every statement that writes: it tells the triggers that record events, until the
  * transaction ends, whose work it is.
  */
-export const actingAs = (user: CurrentUser) =>
+export const actingAs = (user: AskedUser) =>
   sql`set_config('mantou.actor', ${user.id}, true) is not null`;
 
 /** A condition that always holds, for what nobody sees yet: no event is made of it, until the transaction ends. */
 export const unrecorded = sql`set_config('mantou.unrecorded', 'on', true) is not null`;
 
 /** The same, for a change of the project or of what is in it. */
-export const accessToChange = (db: Database, user: CurrentUser, project_id: string) =>
+export const accessToChange = (db: Database, user: AskedUser, project_id: Given) =>
   db.$with('access').as(selectProject(db, user, project_id, actingAs(user)));
 
 /** The same, for a change of its members: they take turns at the project. */
-export const accessToMembers = (db: Database, user: CurrentUser, project_id: string) =>
+export const accessToMembers = (db: Database, user: AskedUser, project_id: Given) =>
   db
     .$with('access')
     .as(selectProject(db, user, project_id, actingAs(user)).for('no key update', { of: projects }));
 
 /** Waits for whoever writes in the project, and lets nobody else until the transaction ends. */
-export const lockProject = (tx: Database, user: CurrentUser, project_id: string) =>
+export const lockProject = (tx: Database, user: AskedUser, project_id: Given) =>
   selectProject(tx, user, project_id, actingAs(user)).for('update', { of: projects });
 
 /** The same for a change of a task, by its project. */
-export const accessToTask = (db: Database, user: CurrentUser, task_id: string) =>
+export const accessToTask = (db: Database, user: AskedUser, task_id: Given) =>
   db.$with('access').as(
     db
       .select(found)
@@ -114,9 +118,12 @@ export const permits = (access: Access, permission: Permission) =>
     permission.while_archived ? undefined : isNull(access.archived_at),
   );
 
-/** The condition that the row still has an expected version. */
-export const hasVersion = (version: Column, expected: ExpectedVersions) =>
-  expected && inArray(version, [...expected]);
+/** Versions as one value of a statement; undefined where any will do. */
+export const versionsAsked = (expected: ExpectedVersions) => expected && `{${expected.join(',')}}`;
+
+/** The condition that the row still has one of the versions asked for. */
+export const hasVersion = (version: Column, versions: Given | undefined) =>
+  versions === undefined ? undefined : sql`${version} = any(${versions}::int[])`;
 
 /** What a writing statement gives: the access there was, and the row it wrote, if it wrote one. */
 export interface Attempt<Row> {
@@ -125,32 +132,29 @@ export interface Attempt<Row> {
 }
 
 /**
- * Runs `with access as …, written as … select` in one statement.
+ * `with access as …, written as … select`: one statement that tells what it has written, or enough to say why nothing.
  * @param written the insert, update or delete, which depends on the access.
- * @returns the row that was written.
- * @throws {Problem} the reason why none was: `not_found` where the user sees nothing, `forbidden` where his role is too
- * low, `conflict` where the project is archived, `precondition_failed` where the version is not an expected one.
  */
-export async function writeRow<Row>(
+export const attempt = <Row>(
   db: Database,
   access: Access,
   written: WithSubquery<string, Record<string, unknown>>,
-  permission: Permission,
-  expected?: ExpectedVersions,
-): Promise<Row> {
-  const attempts = await db
+) =>
+  db
     .with(access, written)
     .select({
       access: access._.selectedFields,
       row: written._.selectedFields as SelectedFieldsFlat,
     })
     .from(access)
-    .leftJoin(written, sql`true`);
-  // What Drizzle cannot infer here: the rows are those that `written` returns.
-  return rowOf((attempts as unknown as Attempt<Row>[])[0], permission, expected);
-}
+    // What Drizzle cannot infer: the rows are those that `written` returns.
+    .leftJoin(written, sql`true`) as unknown as Select<Attempt<Row>> & PromiseLike<Attempt<Row>[]>;
 
-/** The row that was written, or else a throw: see `writeRow`. */
+/**
+ * The row that an attempt has written.
+ * @throws {Problem} the reason why none was: `not_found` where the user sees nothing, `forbidden` where his role is too
+ * low, `conflict` where the project is archived, `precondition_failed` where the version is not an expected one.
+ */
 export function rowOf<Row>(
   { access, row }: Attempt<Row> = { access: null, row: null },
   permission: Permission,

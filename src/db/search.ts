@@ -6,13 +6,14 @@
 import { and, type SQL, type SQLWrapper, sql } from 'drizzle-orm';
 import { readSearch, sortKey, wordsOf } from '../words.ts';
 import { projects, tasks, wordsOfTask } from './schema.ts';
+import type { Asked, Given } from './statement.ts';
 
 /** Where the project goes in a lexeme: no word and no label holds a comma. */
 const SCOPE = ',';
 /** The random end of a UUIDv7. Projects that share it cost a look at a row that is then left out. */
 const scopeOf = (project_id: SQLWrapper) => sql`right(${project_id}::text, 6)`;
 
-const scoped = (lexemes: SQLWrapper | string, project_id: SQLWrapper) =>
+const scoped = (lexemes: SQLWrapper | Given, project_id: SQLWrapper) =>
   sql`replace(${lexemes}, ${SCOPE}, ${scopeOf(project_id)})`;
 
 /** A word as the text of a `tsvector` or `tsquery` has it: it holds no quote and no backslash. */
@@ -48,7 +49,7 @@ export const taskLexemes = ({ title, description, labels }: Partial<TaskTexts>) 
 });
 
 /** The words of `taskLexemes`, as the column takes them. */
-export const asTaskWords = (lexemes: SQLWrapper | string, project_id: SQLWrapper) =>
+export const asTaskWords = (lexemes: SQLWrapper | Given, project_id: SQLWrapper) =>
   sql<string>`${scoped(lexemes, project_id)}::tsvector`;
 
 /** The same for a project, whose words stand for themselves. */
@@ -57,67 +58,76 @@ export const projectLexemes = ({ name, description }: Partial<ProjectTexts>) => 
   ...(description !== undefined && { description_words: lexemesOf(description, lexeme) }),
 });
 
-type Lexemes<Name extends string> = { [name in Name]?: string };
-type Words<Key extends string, Name extends string> = Record<Key, string> &
-  Record<Name, SQL<string>>;
-type TaskWords = Words<'title_key', 'title_words' | 'description_words' | 'label_words'>;
-type ProjectWords = Words<'name_key', 'name_words' | 'description_words'>;
+type Lexemes<Name extends string> = Partial<Record<Name, Given>>;
+type TaskLexemes = Lexemes<keyof ReturnType<typeof taskLexemes>>;
+type ProjectLexemes = Lexemes<keyof ReturnType<typeof projectLexemes>>;
 
-/** What to write into a task's row beside its texts; nothing for texts that are left out. */
-export function searchableTask(texts: TaskTexts, project_id: SQLWrapper): TaskWords;
-export function searchableTask(texts: Partial<TaskTexts>): Partial<TaskWords>;
-export function searchableTask(
-  texts: Partial<TaskTexts>,
+/** What to write into a task's row for its lexemes. */
+export const searchableTask = <L extends TaskLexemes>(
+  lexemes: L,
   project_id: SQLWrapper = tasks.project_id,
-) {
-  return withWords(taskLexemes(texts), (lexemes) => asTaskWords(lexemes, project_id));
-}
+) => withWords(lexemes, (words) => asTaskWords(words, project_id));
 
-/** What to write into a project's row beside its texts; nothing for texts that are left out. */
-export function searchableProject(texts: ProjectTexts): ProjectWords;
-export function searchableProject(texts: Partial<ProjectTexts>): Partial<ProjectWords>;
-export function searchableProject(texts: Partial<ProjectTexts>) {
-  return withWords(projectLexemes(texts), (lexemes) => sql<string>`${lexemes}::tsvector`);
-}
+/** What to write into a project's row for its lexemes. */
+export const searchableProject = <L extends ProjectLexemes>(lexemes: L) =>
+  withWords(lexemes, (words) => sql<string>`${words}::tsvector`);
 
 /** Keys stay text, words become SQL. */
-const withWords = (fields: Lexemes<string>, asWords: (lexemes: string) => SQL<string>) =>
+const withWords = <Name extends string>(
+  lexemes: Lexemes<Name>,
+  asWords: (lexemes: Given) => SQL<string>,
+) =>
   Object.fromEntries(
-    Object.entries(fields).map(([name, text = '']) => [
+    Object.entries<Given>(lexemes as Record<string, Given>).map(([name, text]) => [
       name,
       name.endsWith('_words') ? asWords(text) : text,
     ]),
-  );
+  ) as Record<Name, SQL<string>>;
 
 // --- Conditions ------------------------------------------------------------------------------------------------
 
 /** @param q what a person typed. @returns whether it has a word to look for. */
 export const hasWords = (q: string) => readSearch(q).words.length > 0;
 
-/** The condition that a task of this project holds every word of `q`, and any of the labels. */
-export function taskMatches(
-  { q, labels }: { q?: string; labels?: readonly string[] },
-  project_id: SQLWrapper,
-): SQL | undefined {
+/** What to look for, as values of a statement. */
+export interface Sought {
+  /** A `tsquery`. */
+  query: string;
+  /** Runs of characters, in scripts without spaces, of which the query knows the pairs alone. */
+  runs: readonly string[];
+}
+
+/** Every word of `q`, and any of the labels; undefined where nothing is looked for. */
+export function soughtInTasks(
+  q: string | undefined,
+  labels: readonly string[] | undefined,
+): Sought | undefined {
   if (q === undefined && !labels) return undefined;
   const { words, runs } = readSearch(q ?? '');
   const any_label = labels && `(${labels.map(scopedLabel).join(' | ')})`;
   const query = [...wantedWords(words, scopedWord), ...(any_label ? [any_label] : [])].join(' & ');
-  return and(
+  return { query, runs };
+}
+
+/** Every word of `q`. */
+export function soughtInProjects(q: string): Sought {
+  const { words, runs } = readSearch(q);
+  return { query: wantedWords(words, lexeme).join(' & '), runs };
+}
+
+/** The condition that a task of this project holds what is looked for. */
+export const taskMatches = ({ query, runs }: Asked<Sought>, project_id: SQLWrapper) =>
+  and(
     sql`${wordsOfTask(tasks)} @@ ${scoped(query, project_id)}::tsquery`,
     ...holdRuns(runs, tasks.title, tasks.description),
   );
-}
 
-/** The condition that a project holds every word of `q`. */
-export function projectMatches(q: string): SQL | undefined {
-  const { words, runs } = readSearch(q);
-  const query = wantedWords(words, lexeme).join(' & ');
-  return and(
+/** The condition that a project holds what is looked for. */
+export const projectMatches = ({ query, runs }: Asked<Sought>) =>
+  and(
     sql`(${projects.name_words} || ${projects.description_words}) @@ ${query}::tsquery`,
     ...holdRuns(runs, projects.name, projects.description),
   );
-}
 
 const wantedWords = (
   words: readonly { text: string; prefix: boolean }[],
@@ -125,7 +135,7 @@ const wantedWords = (
 ) => words.map(({ text, prefix }) => write(text) + (prefix ? ':*' : ''));
 
 /** Pairs of characters may stand apart: of the few rows that have them all, those with the whole run are kept. */
-const holdRuns = (runs: readonly string[], title: SQLWrapper, description: SQLWrapper) =>
+const holdRuns = (runs: readonly Given[], title: SQLWrapper, description: SQLWrapper) =>
   runs.map(
     (run) =>
       sql`strpos(normalize(${title} || ' ' || coalesce(${description}, ''), NFKC), ${run}) > 0`,

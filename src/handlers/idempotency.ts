@@ -7,6 +7,7 @@ import { and, type Column, eq, type SQL, sql, type WithSubquery } from 'drizzle-
 import type { SelectedFieldsFlat } from 'drizzle-orm/pg-core/query-builders/select.types';
 import {
   type Access,
+  type AskedUser,
   type Attempt,
   type CurrentUser,
   type Permission,
@@ -15,6 +16,7 @@ import {
 import type { Database } from '../db/database.ts';
 import { asRow, fromJson } from '../db/rows.ts';
 import { idempotency_keys } from '../db/schema.ts';
+import type { Asked, Given, Select } from '../db/statement.ts';
 import { Problem } from '../problem.ts';
 import { digest } from '../secrets.ts';
 
@@ -27,6 +29,8 @@ export interface IdempotencyKey {
   key: string;
   fingerprint: string;
 }
+
+type AskedKey = Asked<IdempotencyKey>;
 
 /** Binds a key to what the request asks for, in whatever order its fields stand. */
 export const idempotencyKey = async (key: string, asked: unknown): Promise<IdempotencyKey> => ({
@@ -46,7 +50,7 @@ export interface Made<Row> {
   replayed: boolean;
 }
 
-const isOf = (user: CurrentUser, key: string) =>
+const isOf = (user: AskedUser, key: Given) =>
   and(eq(idempotency_keys.user_id, user.id), eq(idempotency_keys.key, key));
 
 const is_old = sql`${idempotency_keys.created_at} <= now() - make_interval(hours => ${KEPT_HOURS}::int)`;
@@ -55,12 +59,12 @@ const is_old = sql`${idempotency_keys.created_at} <= now() - make_interval(hours
  * `with turn as …`: whether this request is the first with its key, or else the answer that was given. Requests with
  * one key that meet do not wait for each other: only one of them has its turn.
  */
-export function takeTurn(db: Database, user: CurrentUser, { key }: IdempotencyKey) {
+export function takeTurn(db: Database, user: AskedUser, { key }: Pick<AskedKey, 'key'>) {
   return db.$with('turn').as(
     db
       .select({
         is_free:
-          sql<boolean>`pg_try_advisory_xact_lock(hashtextextended(${`${user.id} ${key}`}, 0))`.as(
+          sql<boolean>`pg_try_advisory_xact_lock(hashtextextended(${user.id}::text || ' ' || ${key}::text, 0))`.as(
             'is_free',
           ),
         fingerprint: idempotency_keys.fingerprint,
@@ -92,8 +96,8 @@ export const isFirst = (turn: Turn): SQL =>
  */
 export function noteAnswer(
   db: Database,
-  user: CurrentUser,
-  { key, fingerprint }: IdempotencyKey,
+  user: AskedUser,
+  { key, fingerprint }: AskedKey,
   answer: SQL,
   source: WithSubquery | SQL = sql`(select) as one`,
 ) {
@@ -134,27 +138,23 @@ export function noteAnswer(
 
 type Statement = WithSubquery<string, Record<string, unknown>>;
 
-/** An insert that a key may have to make safe to repeat. */
-interface Insert {
-  /** What it depends on beside the turn: the access, where the user needs one. */
-  access?: Access;
-  permission: Permission;
-  /** The statements, the last of which gives the row. @param first has to be among their conditions. */
-  statements(first: SQL): readonly [...Statement[], Statement];
-  /** Those of the row. */
-  columns: Record<string, Column>;
+/** What an insert with a key gives. */
+interface AttemptOnce<Row> extends Attempt<Row> {
+  turn: TurnTaken;
 }
 
 /**
- * Runs an insert in one statement that also keeps its row as the answer to the key.
- * @throws {Problem} `idempotency_key_reused`, `idempotency_in_flight`; as `writeRow` does where there is no row.
+ * An attempt at an insert, in one statement that also keeps its row as the answer to the key.
+ * @param access what the insert depends on beside the turn; undefined where the user needs no access.
+ * @param statements writes those of the insert, the last of which gives the row. `first` has to be among their conditions.
  */
-export async function insertOnce<Row>(
+export function attemptOnce<Row>(
   db: Database,
-  user: CurrentUser,
-  request: IdempotencyKey,
-  { access, permission, statements, columns }: Insert,
-): Promise<Made<Row>> {
+  user: AskedUser,
+  request: AskedKey,
+  access: Access | undefined,
+  statements: (first: SQL) => readonly [...Statement[], Statement],
+) {
   const turn = takeTurn(db, user, request);
   const written = statements(isFirst(turn));
   const row = written[written.length - 1] as Statement;
@@ -164,7 +164,7 @@ export async function insertOnce<Row>(
     ...(access && { access: access._.selectedFields }),
     row: row._.selectedFields,
   };
-  const rows = await db
+  return db
     .with(
       turn,
       ...(access ? [access] : []),
@@ -174,9 +174,21 @@ export async function insertOnce<Row>(
     .select(fields as unknown as SelectedFieldsFlat)
     .from(turn)
     .leftJoin(access ?? sql`(select) as nothing`, sql`true`)
-    .leftJoin(row, sql`true`);
-  const [found] = rows as unknown as [Attempt<Row> & { turn: TurnTaken }];
-  const replay = findReplay(found.turn, request);
+    .leftJoin(row, sql`true`) as unknown as Select<AttemptOnce<Row>>;
+}
+
+/**
+ * What came of an attempt, with or without a key.
+ * @param columns those of the row.
+ * @throws {Problem} `idempotency_key_reused`, `idempotency_in_flight`; as `rowOf` does where there is no row.
+ */
+export function madeOf<Row>(
+  found: Attempt<Row> | AttemptOnce<Row> | undefined,
+  columns: Record<string, Column>,
+  permission: Permission,
+  request: IdempotencyKey | undefined,
+): Made<Row> {
+  const replay = request && findReplay((found as AttemptOnce<Row>).turn, request);
   if (replay) return { row: fromJson(columns, replay) as Row, replayed: true };
   return { row: rowOf(found, permission), replayed: false };
 }

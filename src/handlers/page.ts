@@ -6,6 +6,7 @@
 import { asc, type Column, desc, type SQL, type SQLWrapper, sql } from 'drizzle-orm';
 import { validate as isUuid } from 'uuid';
 import { hasWords } from '../db/search.ts';
+import type { Asked } from '../db/statement.ts';
 import { invalid, Problem } from '../problem.ts';
 import { type PageQuery, parseInstant } from '../schemas/common.ts';
 import { base64url, digest } from '../secrets.ts';
@@ -65,24 +66,45 @@ export function wordsGiven(q: string): string {
 export const inOrder = ({ by, id, descending }: Pick<Order<never>, 'by' | 'id' | 'descending'>) =>
   descending ? [desc(by), desc(id)] : [asc(by), asc(id)];
 
+/** Where a cursor points: behind the row with this sort key and id. */
+export interface Position {
+  key: Key;
+  id: string;
+}
+
+type Placing = Pick<Order<never>, 'by' | 'id' | 'type' | 'descending'>;
+
 /**
- * The condition that continues a list where its cursor points; undefined for the first page.
+ * Where a page begins; undefined for the first.
  * @param list its name, with whatever else a cursor is tied to.
  * @throws {Problem} `invalid_cursor` for a cursor of another list, or one that this server did not write.
  */
-export async function after(
+export async function positionOf(
   list: string,
   { cursor }: Pick<PageQuery, 'cursor'>,
-  { by, id, type, descending }: Pick<Order<never>, 'by' | 'id' | 'type' | 'descending'>,
-): Promise<SQL | undefined> {
+  { type }: Pick<Placing, 'type'>,
+): Promise<Position | undefined> {
   if (cursor === undefined) return undefined;
-  const [name, key, last_id] = decodeCursor(cursor);
-  if (name !== (await nameOf(list)) || !isKey[type](key) || !isUuid(last_id))
+  const [name, key, id] = decodeCursor(cursor);
+  if (name !== (await nameOf(list)) || !isKey[type](key) || !isUuid(id))
     throw new Problem('invalid_cursor');
-  // Compared as rows, which an index can begin at.
-  const position = sql`(${key}::${sql.raw(type)}, ${last_id}::uuid)`;
-  return descending ? sql`(${by}, ${id}) < ${position}` : sql`(${by}, ${id}) > ${position}`;
+  return { key: key as Key, id: id as string };
 }
+
+/** The condition that a row comes behind the position; none for the first page. */
+export function isBehind(
+  position: Asked<Position> | undefined,
+  { by, id, type, descending }: Placing,
+): SQL | undefined {
+  if (position === undefined) return undefined;
+  // Compared as rows, which an index can begin at.
+  const place = sql`(${position.key}::${sql.raw(type)}, ${position.id}::uuid)`;
+  return descending ? sql`(${by}, ${id}) < ${place}` : sql`(${by}, ${id}) > ${place}`;
+}
+
+/** The condition that continues a list where its cursor points. @throws {Problem} `invalid_cursor`. */
+export const after = async (list: string, query: Pick<PageQuery, 'cursor'>, order: Placing) =>
+  isBehind(await positionOf(list, query, order), order);
 
 /** Cuts a page from rows that were fetched with `limit + 1`: the row beyond says that there is a next page. */
 export async function pageOf<Row>(

@@ -10,7 +10,7 @@ import { actingAs, type CurrentUser, unrecorded } from '../db/access.ts';
 import type { Database } from '../db/database.ts';
 import { asRow, fromJson } from '../db/rows.ts';
 import { project_columns, project_members, projects, tasks } from '../db/schema.ts';
-import { searchableProject, taskLexemes } from '../db/search.ts';
+import { projectLexemes, searchableProject, taskLexemes } from '../db/search.ts';
 import { readObjectWithList } from '../formats/json-list.ts';
 import { ERRORS_MAX, type FieldError, invalid, Problem } from '../problem.ts';
 import { parseInstant } from '../schemas/common.ts';
@@ -282,7 +282,7 @@ async function beginProject(db: Database, user: CurrentUser, project_id: string)
   const project = asRow(projects, {
     ...{ id: project_id, name: '', description: null, archived_at: null },
     ...{ created_at: now, updated_at: now, version: 1, words_version: 1 },
-    ...searchableProject(nameless),
+    ...searchableProject(projectLexemes(nameless)),
   });
   const begun = db
     .$with('begun')
@@ -354,7 +354,7 @@ async function showProject(
       .update(projects)
       .set({
         ...texts,
-        ...searchableProject(texts),
+        ...searchableProject(projectLexemes(texts)),
         archived_at: archived_at && (parseInstant(archived_at) ?? null),
         created_at: parseInstant(created_at),
         updated_at: parseInstant(updated_at),

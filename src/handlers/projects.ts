@@ -1,20 +1,30 @@
-import { and, eq, inArray, isNotNull, isNull, type SQL, sql } from 'drizzle-orm';
+import { and, eq, inArray, isNotNull, isNull, type Placeholder, type SQL, sql } from 'drizzle-orm';
 import { v7 as uuidv7 } from 'uuid';
 import {
+  type Attempt,
   accessToChange,
   actingAs,
+  attempt,
   type CurrentUser,
   type ExpectedVersions,
   hasVersion,
   type Permission,
   permits,
+  rowOf,
+  versionsAsked,
   visibleTo,
-  writeRow,
 } from '../db/access.ts';
 import type { Database } from '../db/database.ts';
 import { asRow, nextVersion } from '../db/rows.ts';
 import { project_columns, project_members, projects } from '../db/schema.ts';
-import { projectMatches, searchableProject } from '../db/search.ts';
+import {
+  projectLexemes,
+  projectMatches,
+  type Sought,
+  searchableProject,
+  soughtInProjects,
+} from '../db/search.ts';
+import { type Asked, type Select, statement } from '../db/statement.ts';
 import { Problem } from '../problem.ts';
 import type {
   Project,
@@ -24,8 +34,17 @@ import type {
   ProjectPatch,
 } from '../schemas/projects.ts';
 import { sortKey } from '../words.ts';
-import { type IdempotencyKey, insertOnce, type Made } from './idempotency.ts';
-import { after, inOrder, type Order, pageOf, sorted, wordsGiven } from './page.ts';
+import { attemptOnce, type IdempotencyKey, type Made, madeOf } from './idempotency.ts';
+import {
+  inOrder,
+  isBehind,
+  type Order,
+  type Position,
+  pageOf,
+  positionOf,
+  sorted,
+  wordsGiven,
+} from './page.ts';
 
 const owns: Permission = { roles: ['owner'], while_archived: true };
 
@@ -42,17 +61,28 @@ export async function createProject(
   request?: IdempotencyKey,
 ): Promise<Made<Project>> {
   const { name, description = null } = input;
+  const texts = { name, description };
+  const project = { id: uuidv7(), ...texts, ...projectLexemes(texts) };
+  const [found] = await insertProject(db, { user: { id: user.id }, project, request });
+  return madeOf(found, columns, owns, request);
+}
+
+interface NewProject {
+  user: Pick<CurrentUser, 'id'>;
+  project: { id: string } & Required<ProjectCreate> & ReturnType<typeof projectLexemes>;
+  request: IdempotencyKey | undefined;
+}
+
+const insertProject = statement((db, { user, project, request }: Asked<NewProject>) => {
   const now = sql`now()`;
   const row = asRow(projects, {
-    id: uuidv7(),
-    name,
-    description,
+    ...project,
+    ...searchableProject(project),
     archived_at: null,
     created_at: now,
     updated_at: now,
     version: 1,
     words_version: 1,
-    ...searchableProject({ name, description }),
   });
   const statements = (first?: SQL) => {
     const created = db.$with('created').as(
@@ -90,11 +120,11 @@ export async function createProject(
     );
     return [created, owner, project] as const;
   };
-  if (request) return insertOnce(db, user, request, { permission: owns, statements, columns });
-  const [created, owner, project] = statements();
-  const [made] = await db.with(created, owner, project).select().from(project);
-  return { row: made as Project, replayed: false };
-}
+  if (request) return attemptOnce<Project>(db, user, request, undefined, statements);
+  const [created, owner, made] = statements();
+  const attempted = db.with(created, owner, made).select({ row: made._.selectedFields }).from(made);
+  return attempted as unknown as Select<Attempt<Project>>;
+});
 
 const orders = {
   created_at: {
@@ -118,23 +148,48 @@ export async function listProjects(
 ): Promise<ProjectPage> {
   const { sort, archived, q, limit } = query;
   const list = JSON.stringify(['projects', sort, archived, q]);
-  const order: Order<Project> = sorted(sort, orders, projects.id);
-  const rows = await db
-    .select(columns)
-    .from(projects)
-    .innerJoin(project_members, visibleTo(user, projects.id))
-    .where(
-      and(
-        archived === 'false' ? isNull(projects.archived_at) : undefined,
-        archived === 'true' ? isNotNull(projects.archived_at) : undefined,
-        q === undefined ? undefined : projectMatches(wordsGiven(q)),
-        await after(list, query, order),
-      ),
-    )
-    .orderBy(...inOrder(order))
-    .limit(limit + 1);
+  const order = orderOf(sort);
+  const sought = q === undefined ? undefined : soughtInProjects(wordsGiven(q));
+  const position = await positionOf(list, query, order);
+  const asked = { user: { id: user.id }, sought, position, count: limit + 1 };
+  const rows = await selectProjects(db, asked, { archived, sort });
   return pageOf(list, query, rows, order);
 }
+
+type Sort = ProjectListQuery['sort'];
+
+const orderOf = (sort: Sort): Order<Project> => sorted(sort, orders, projects.id);
+
+interface AskedProjects {
+  user: Pick<CurrentUser, 'id'>;
+  sought: Sought | undefined;
+  position: Position | undefined;
+  count: number;
+}
+
+const selectProjects = statement(
+  (
+    db,
+    { user, sought, position, count }: Asked<AskedProjects>,
+    { archived, sort }: Pick<ProjectListQuery, 'archived' | 'sort'>,
+  ) => {
+    const order = orderOf(sort);
+    return db
+      .select(columns)
+      .from(projects)
+      .innerJoin(project_members, visibleTo(user, projects.id))
+      .where(
+        and(
+          archived === 'false' ? isNull(projects.archived_at) : undefined,
+          archived === 'true' ? isNotNull(projects.archived_at) : undefined,
+          sought && projectMatches(sought),
+          isBehind(position, order),
+        ),
+      )
+      .orderBy(...inOrder(order))
+      .limit(count as Placeholder);
+  },
+);
 
 /** @throws {Problem} `not_found`. */
 export async function readProject(
@@ -142,14 +197,24 @@ export async function readProject(
   user: CurrentUser,
   project_id: string,
 ): Promise<Project> {
-  const [project] = await db
-    .select(columns)
-    .from(projects)
-    .innerJoin(project_members, visibleTo(user, projects.id))
-    .where(eq(projects.id, project_id));
+  const [project] = await selectProject(db, { user: { id: user.id }, project_id });
   if (!project) throw new Problem('not_found');
   return project;
 }
+
+/** What a statement asks of a project. */
+interface OneProject {
+  user: Pick<CurrentUser, 'id'>;
+  project_id: string;
+}
+
+const selectProject = statement((db, { user, project_id }: Asked<OneProject>) =>
+  db
+    .select(columns)
+    .from(projects)
+    .innerJoin(project_members, visibleTo(user, projects.id))
+    .where(eq(projects.id, project_id)),
+);
 
 /**
  * Merges a patch (RFC 7396) into a project; an empty one changes nothing. An archived project takes only a patch
@@ -174,7 +239,7 @@ export async function patchProject(
       .update(projects)
       .set({
         ...fields,
-        ...searchableProject(fields),
+        ...searchableProject(projectLexemes(fields)),
         ...(archived !== undefined && {
           archived_at: archived ? sql`coalesce(${projects.archived_at}, now())` : null,
         }),
@@ -187,12 +252,13 @@ export async function patchProject(
         and(
           eq(projects.id, access.project_id),
           permits(access, permission),
-          hasVersion(projects.version, expected),
+          hasVersion(projects.version, versionsAsked(expected)),
         ),
       )
       .returning({ ...project_columns, role: access.role }),
   );
-  return writeRow<Project>(db, access, changed, permission, expected);
+  const [found] = await attempt<Project>(db, access, changed);
+  return rowOf(found, permission, expected);
 }
 
 /**
@@ -215,10 +281,11 @@ export async function deleteProject(
             projects.id,
             db.select({ id: access.project_id }).from(access).where(permits(access, owns)),
           ),
-          hasVersion(projects.version, expected),
+          hasVersion(projects.version, versionsAsked(expected)),
         ),
       )
       .returning({ id: projects.id }),
   );
-  await writeRow(db, access, deleted, owns, expected);
+  const [found] = await attempt(db, access, deleted);
+  rowOf(found, owns, expected);
 }

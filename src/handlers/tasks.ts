@@ -1,24 +1,27 @@
-import { and, eq, type SQL, type SQLWrapper, sql } from 'drizzle-orm';
+import { and, eq, type SQL, sql } from 'drizzle-orm';
 import { v7 as uuidv7 } from 'uuid';
 import {
   accessToChange,
   accessToTask,
+  attempt,
   type CurrentUser,
   type ExpectedVersions,
   hasVersion,
   type Permission,
   permits,
+  rowOf,
+  versionsAsked,
   visibleTo,
-  writeRow,
 } from '../db/access.ts';
 import type { Database } from '../db/database.ts';
 import { asRow, nextVersion } from '../db/rows.ts';
 import { project_members, task_columns, tasks } from '../db/schema.ts';
-import { searchableTask } from '../db/search.ts';
+import { searchableTask, taskLexemes } from '../db/search.ts';
+import { type Asked, statement } from '../db/statement.ts';
 import { Problem } from '../problem.ts';
 import { parseInstant } from '../schemas/common.ts';
 import type { Task, TaskPatch, TaskWrite } from '../schemas/tasks.ts';
-import { type IdempotencyKey, insertOnce, type Made } from './idempotency.ts';
+import { attemptOnce, type IdempotencyKey, type Made, madeOf } from './idempotency.ts';
 
 /** Whoever may write tasks, and when. */
 export const writes: Permission = { roles: ['owner', 'editor'], while_archived: false };
@@ -45,8 +48,33 @@ export async function createTask(
   input: TaskWrite,
   request?: IdempotencyKey,
 ): Promise<Made<Task>> {
+  const fields = { ...defaults, ...input };
+  const task = { id: uuidv7(), ...asValues(fields), ...taskLexemes(fields) };
+  const [found] = await insertTask(db, { user: { id: user.id }, project_id, task, request });
+  return madeOf(found, task_columns, writes, request);
+}
+
+interface NewTask {
+  user: Pick<CurrentUser, 'id'>;
+  project_id: string;
+  task: { id: string } & Values<Required<TaskWrite>> & ReturnType<typeof taskLexemes>;
+  request: IdempotencyKey | undefined;
+}
+
+const insertTask = statement((db, { user, project_id, task, request }: Asked<NewTask>) => {
   const access = accessToChange(db, user, project_id);
-  const row = asRow(tasks, newTask(user, access.project_id, input));
+  const now = sql`now()`;
+  const row = asRow(tasks, {
+    ...task,
+    ...searchableTask(task, access.project_id),
+    project_id: access.project_id,
+    completed_at: sql`case ${task.status}::text when 'done' then now() end`,
+    created_at: now,
+    updated_at: now,
+    created_by: user.id,
+    version: 1,
+    words_version: 1,
+  });
   const insert = (first?: SQL) =>
     db.$with('created').as(
       db
@@ -59,43 +87,29 @@ export async function createTask(
         )
         .returning(task_columns),
     );
-  if (!request) return { row: await writeRow<Task>(db, access, insert(), writes), replayed: false };
-  return insertOnce(db, user, request, {
-    access,
-    permission: writes,
-    statements: (first) => [insert(first)],
-    columns: task_columns,
-  });
-}
-
-/** A new task as a row of the table. */
-export function newTask(user: CurrentUser, project_id: SQLWrapper, input: TaskWrite) {
-  const now = sql`now()`;
-  const fields = { ...defaults, ...input };
-  return {
-    id: uuidv7(),
-    project_id,
-    ...fields,
-    due_at: inUtc(fields.due_at),
-    completed_at: fields.status === 'done' ? now : null,
-    created_at: now,
-    updated_at: now,
-    created_by: user.id,
-    version: 1,
-    words_version: 1,
-    ...searchableTask(fields, project_id),
-  };
-}
+  if (!request) return attempt<Task>(db, access, insert());
+  return attemptOnce<Task>(db, user, request, access, (first) => [insert(first)]);
+});
 
 /** @throws {Problem} `not_found`. */
 export async function readTask(db: Database, user: CurrentUser, task_id: string): Promise<Task> {
-  const [task] = await db
+  const [task] = await selectTask(db, { user: { id: user.id }, task_id });
+  if (!task) throw new Problem('not_found');
+  return task;
+}
+
+const selectTask = statement((db, { user, task_id }: Asked<OneTask>) =>
+  db
     .select(task_columns)
     .from(tasks)
     .innerJoin(project_members, visibleTo(user, tasks.project_id))
-    .where(eq(tasks.id, task_id));
-  if (!task) throw new Problem('not_found');
-  return task;
+    .where(eq(tasks.id, task_id)),
+);
+
+/** What a statement asks of a task. */
+interface OneTask {
+  user: Pick<CurrentUser, 'id'>;
+  task_id: string;
 }
 
 /**
@@ -134,6 +148,16 @@ export async function deleteTask(
   task_id: string,
   expected: ExpectedVersions,
 ): Promise<void> {
+  const versions = versionsAsked(expected);
+  const [found] = await deleteOne(db, { user: { id: user.id }, task_id, versions });
+  rowOf(found, writes, expected);
+}
+
+interface WrittenTask extends OneTask {
+  versions: string | undefined;
+}
+
+const deleteOne = statement((db, { user, task_id, versions }: Asked<WrittenTask>) => {
   const access = accessToTask(db, user, task_id);
   const deleted = db.$with('deleted').as(
     db
@@ -142,13 +166,13 @@ export async function deleteTask(
         and(
           eq(tasks.id, task_id),
           sql`exists ${db.select().from(access).where(permits(access, writes))}`,
-          hasVersion(tasks.version, expected),
+          hasVersion(tasks.version, versions),
         ),
       )
       .returning({ id: tasks.id }),
   );
-  await writeRow(db, access, deleted, writes, expected);
-}
+  return attempt(db, access, deleted);
+});
 
 async function updateTask(
   db: Database,
@@ -157,30 +181,52 @@ async function updateTask(
   input: TaskPatch,
   expected: ExpectedVersions,
 ): Promise<Task> {
+  const changes = { ...asValues(input), ...taskLexemes(input) };
+  const versions = versionsAsked(expected);
+  const [found] = await changeTask(db, { user: { id: user.id }, task_id, versions, changes });
+  return rowOf(found, writes, expected);
+}
+
+interface ChangedTask extends WrittenTask {
+  changes: Values<TaskPatch> & ReturnType<typeof taskLexemes>;
+}
+
+const changeTask = statement((db, { user, task_id, versions, changes }: Asked<ChangedTask>) => {
   const access = accessToTask(db, user, task_id);
-  const changes = Object.keys(input).length > 0;
+  const { status } = changes;
   const changed = db.$with('changed').as(
     db
       .update(tasks)
       .set({
         // So that an empty patch sets something.
         id: tasks.id,
-        ...input,
-        ...searchableTask(input),
-        ...(input.due_at !== undefined && { due_at: inUtc(input.due_at) }),
-        ...(input.status !== undefined && {
-          completed_at:
-            input.status === 'done' ? sql`coalesce(${tasks.completed_at}, now())` : null,
+        ...(changes as object),
+        ...searchableTask(changes),
+        ...(status !== undefined && {
+          completed_at: sql`case ${status}::text when 'done' then coalesce(${tasks.completed_at}, now()) end`,
         }),
-        ...(changes && nextVersion(tasks)),
+        ...(Object.keys(changes).length > 0 && nextVersion(tasks)),
       })
       .from(access)
       .where(
-        and(eq(tasks.id, task_id), permits(access, writes), hasVersion(tasks.version, expected)),
+        and(eq(tasks.id, task_id), permits(access, writes), hasVersion(tasks.version, versions)),
       )
       .returning(task_columns),
   );
-  return writeRow<Task>(db, access, changed, writes, expected);
+  return attempt<Task>(db, access, changed);
+});
+
+/** Fields of a task as values of a statement. */
+type Values<Fields> = {
+  [Name in keyof Fields]: Name extends 'labels' ? string : Fields[Name];
+};
+
+function asValues<Fields extends TaskPatch>({ labels, due_at, ...fields }: Fields) {
+  return {
+    ...fields,
+    ...(due_at !== undefined && { due_at: inUtc(due_at) }),
+    ...(labels && { labels: tasks.labels.mapToDriverValue(labels) as string }),
+  } as unknown as Values<Fields>;
 }
 
 export const inUtc = (due_at: string | null) =>
