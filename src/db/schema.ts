@@ -32,7 +32,7 @@ import {
 /** An instant, kept to the millisecond. Both drivers give a Date or a text; rows carry RFC 3339 in UTC. */
 const instant = customType<{ data: string; driverData: Date | string }>({
   dataType: () => 'timestamp(3) with time zone',
-  fromDriver: (value) => new Date(value).toISOString(),
+  fromDriver: (value) => (value instanceof Date ? value : new Date(value)).toISOString(),
 });
 
 /** The words of a text, as `search.ts` writes them; null where a version without search wrote the row. */

@@ -170,5 +170,10 @@ function decoderOf(field: Column | SQL | SQL.Aliased) {
   const reader = is(decoder, SQL) ? (decoder as unknown as { decoder: Column }).decoder : decoder;
   // Most columns have nothing to do.
   if (reader.mapFromDriverValue === Column.prototype.mapFromDriverValue) return undefined;
-  return (value: unknown) => reader.mapFromDriverValue(value);
+  // The column of a subquery is a proxy, through which each look takes its time.
+  const bare: Column = Object.create(
+    Object.getPrototypeOf(reader),
+    Object.getOwnPropertyDescriptors(reader),
+  );
+  return (value: unknown) => bare.mapFromDriverValue(value);
 }

@@ -191,7 +191,7 @@ type Key = Pick<Order<Task>, 'by' | 'type' | 'keyOf'>;
 
 type Sort = TaskListQuery['sort'];
 
-function orderOf(sort: Sort): Order<Task> {
+function makeOrder(sort: Sort): Order<Task> {
   const last = sort.startsWith('-') ? '-infinity' : 'infinity';
   const orders: Record<(typeof task_sorts)[number], Key> = {
     created_at: { by: tasks.created_at, type: 'timestamptz', keyOf: (task) => task.created_at },
@@ -205,6 +205,15 @@ function orderOf(sort: Sort): Order<Task> {
     title: { by: tasks.title_key, type: 'text', keyOf: (task) => sortKey(task.title) },
   };
   return sorted(sort, orders, tasks.id);
+}
+
+const orders = new Map<Sort, Order<Task>>();
+
+/** Each is made once. */
+function orderOf(sort: Sort): Order<Task> {
+  const order = orders.get(sort) ?? makeOrder(sort);
+  orders.set(sort, order);
+  return order;
 }
 
 // --- Filters ---------------------------------------------------------------------------------------------------

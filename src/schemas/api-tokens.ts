@@ -9,6 +9,7 @@ import {
   Page,
   Parameters,
   pageParameters,
+  Resource,
   StrictObject,
   Text,
 } from './common.ts';
@@ -49,7 +50,7 @@ const fields = {
   created_at: Instant('When it was made.'),
 };
 
-export const ApiToken = StrictObject('ApiToken', fields);
+export const ApiToken = Resource('ApiToken', fields);
 export type ApiToken = Static<typeof ApiToken>;
 
 export const ApiTokenCreated = StrictObject('ApiTokenCreated', {

@@ -8,13 +8,14 @@ import {
   Page,
   Parameters,
   pageParameters,
+  Resource,
   StrictObject,
   Text,
 } from './common.ts';
 
 const CURSOR_LENGTH_MAX = 200;
 
-export const Event = StrictObject('Event', {
+export const Event = Resource('Event', {
   cursor: Type.String({
     description: 'Its place in your feed: give it as `since` to get what came after.',
     examples: ['WyJhIiwiYiIsMTJd'],

@@ -7,6 +7,7 @@ import {
   Page,
   Parameters,
   pageParameters,
+  Resource,
   StrictObject,
   Text,
 } from './common.ts';
@@ -14,7 +15,7 @@ import {
 const meanings =
   'An `owner` may do all, an `editor` writes tasks and sees members, a `viewer` reads.';
 
-export const Member = StrictObject('Member', {
+export const Member = Resource('Member', {
   user_id: Id('The user.'),
   username: Type.String({ examples: ['bob'] }),
   role: OneOf(roles, { description: meanings, examples: ['editor'] }),

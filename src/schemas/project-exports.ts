@@ -1,14 +1,13 @@
 import { type Static, Type } from '@sinclair/typebox';
 import { Instant, Nullable, OneOf, Parameters, StrictObject } from './common.ts';
 import { Project } from './projects.ts';
-import { Task } from './tasks.ts';
+import { task_fields } from './tasks.ts';
 import { Username } from './users.ts';
 
 export const PROJECT_FORMAT = 'mantou-project';
 export const PROJECT_FORMAT_VERSION = 1;
 
-const { title, description, status, priority, due_at, labels, completed_at, ...task } =
-  Task.properties;
+const { title, description, status, priority, due_at, labels, completed_at, ...task } = task_fields;
 
 /** Ids do not travel: what the project and its tasks are called by is made anew where they are imported. */
 export const ExportedTask = StrictObject('ExportedTask', {

@@ -8,6 +8,7 @@ import {
   Page,
   Parameters,
   pageParameters,
+  Resource,
   Search,
   SortBy,
   StrictObject,
@@ -35,7 +36,7 @@ const fields = {
   }),
 };
 
-export const Project = StrictObject('Project', {
+export const Project = Resource('Project', {
   ...fields,
   role: OneOf(roles, { description: "The reader's own role.", examples: ['owner'] }),
 });

@@ -6,6 +6,7 @@ import {
   Page,
   Parameters,
   pageParameters,
+  Resource,
   StrictObject,
   Text,
 } from './common.ts';
@@ -73,7 +74,7 @@ export const Tokens = StrictObject(
 );
 export type Tokens = Static<typeof Tokens>;
 
-export const Session = StrictObject('Session', {
+export const Session = Resource('Session', {
   id: Id('The session.'),
   current: Type.Boolean({ description: 'Whether this request belongs to it.', examples: [true] }),
   user_agent: Nullable(Type.String(), {

@@ -13,6 +13,7 @@ import {
   Parameters,
   pageParameters,
   QueryInteger,
+  Resource,
   Search,
   SortBy,
   StrictObject,
@@ -47,7 +48,8 @@ const labels = Type.Array(label, {
   examples: [['shopping']],
 });
 
-export const Task = StrictObject('Task', {
+/** Those of a task, as they are everywhere. */
+export const task_fields = {
   id: Id('The task.'),
   project_id: Id('The project it belongs to.'),
   title,
@@ -68,7 +70,9 @@ export const Task = StrictObject('Task', {
     description: 'Grows by one with each change.',
     examples: [1],
   }),
-});
+};
+
+export const Task = Resource('Task', task_fields);
 export type Task = Static<typeof Task>;
 
 export const TaskPage = Page('TaskPage', Task);

@@ -1,5 +1,5 @@
 import { type Static, Type } from '@sinclair/typebox';
-import { Id, Instant, StrictObject, Text } from './common.ts';
+import { Id, Instant, Resource, StrictObject, Text } from './common.ts';
 
 export const Username = Text({
   minLength: 3,
@@ -51,7 +51,7 @@ export const Registration = StrictObject('Registration', {
 });
 export type Registration = Static<typeof Registration>;
 
-export const User = StrictObject('User', {
+export const User = Resource('User', {
   id: Id('The user.'),
   username: Type.String({ examples: ['ada'] }),
   email: Type.String({ examples: ['ada@example.org'] }),
