@@ -1,4 +1,5 @@
 import { Problem } from './problem.ts';
+import type { Timeout } from './timeouts.ts';
 
 export interface BoundedConcurrency {
   /** @throws {Problem} `overloaded`, at once when the queue is full, or after the longest wait; and whatever `work` throws. */
@@ -8,15 +9,15 @@ export interface BoundedConcurrency {
 }
 
 /**
- * Runs at most `in_flight_max` at once and lets `waiting_max` more wait in order, for `wait_max_ms` at the most; refuses
- * what goes beyond.
+ * Runs at most `in_flight_max` at once and lets `waiting_max` more wait in order; refuses what goes beyond.
  * @param name of the limit, for those who count refusals.
+ * @param timeout bounds how long one waits; without it, one waits as long as it takes.
  */
 export function boundedConcurrency(
   name: string,
   in_flight_max: number,
   waiting_max: number,
-  wait_max_ms = Number.POSITIVE_INFINITY,
+  timeout?: Timeout,
 ): BoundedConcurrency {
   const overloaded = () => new Problem('overloaded', { limit: name });
   const queue: (() => void)[] = [];
@@ -24,20 +25,13 @@ export function boundedConcurrency(
 
   /** Resolves with the slot that somebody else gives up. */
   function slotInQueue(): Promise<void> {
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const timer = Number.isFinite(wait_max_ms) ? setTimeout(giveUp, wait_max_ms) : undefined;
-    // By whoever waits, not by whoever gives the slot: Workers know a timer only in the request that has set it.
-    const stopTimer = () => clearTimeout(timer);
-    promise.then(stopTimer, stopTimer);
+    const { promise, resolve } = Promise.withResolvers<void>();
     queue.push(resolve);
-    return promise;
-
-    function giveUp() {
-      const place = queue.indexOf(resolve);
-      if (place === -1) return;
-      queue.splice(place, 1);
-      reject(overloaded());
-    }
+    if (timeout === undefined) return promise;
+    return timeout(promise, () => {
+      queue.splice(queue.indexOf(resolve), 1);
+      return overloaded();
+    });
   }
 
   return {

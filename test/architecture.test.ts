@@ -98,12 +98,13 @@ const allowed: Record<string, string[]> = {
     'rate-limit',
     'schemas',
     'secrets',
+    'timeouts',
     'words',
     '../drizzle/meta/_journal.json',
   ],
   formats: ['problem', 'schemas'],
   schemas: ['db', 'problem'],
-  passwords: ['bounded-concurrency', 'platform', 'problem'],
+  passwords: ['bounded-concurrency', 'platform', 'problem', 'timeouts'],
   platform: ['db', 'log', 'settings'],
   db: [
     'bounded-concurrency',
@@ -111,11 +112,12 @@ const allowed: Record<string, string[]> = {
     'data-folder',
     'problem',
     'settings',
+    'timeouts',
     'words',
     '../drizzle/meta/_journal.json',
     '../package.json',
   ],
-  'bounded-concurrency': ['problem'],
+  'bounded-concurrency': ['problem', 'timeouts'],
   'describe-error': ['db'],
   metrics: ['platform', '../package.json'],
   shutdown: ['platform'],
@@ -174,6 +176,7 @@ test('of db, plugins and schemas know only what they need: the tables, the acces
     'db/rows',
     'db/schema',
     'db/search',
+    'db/statement',
   ]);
 });
 

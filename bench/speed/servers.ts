@@ -66,6 +66,7 @@ export async function usageOf(pid: number) {
     return {
       // proc(5): fields 14 and 15, in hundredths of a second.
       cpu_us: (Number(fields[11]) + Number(fields[12])) * 10_000,
+      sys_us: Number(fields[12]) * 10_000,
       memory_mib: Number(kib) / 1024,
     };
   } catch {

@@ -7,6 +7,7 @@ import { SQL } from 'bun';
 import { drizzle } from 'drizzle-orm/bun-sql';
 import { boundedConcurrency } from '../bounded-concurrency.ts';
 import type { Settings } from '../settings.ts';
+import { sharedTimeout } from '../timeouts.ts';
 import type { Database } from './database.ts';
 import { findFailure } from './failure.ts';
 
@@ -58,11 +59,12 @@ export function openPool(
   const size = settings.database_pool_size;
   const deadline_ms =
     (settings.database_statement_timeout_seconds + DEADLINE_MARGIN_SECONDS) * 1000;
+  const withinDeadline = sharedTimeout(deadline_ms);
   const slots = boundedConcurrency(
     'database',
     size,
     size * WAITING_PER_CONNECTION_MAX,
-    WAIT_TIMEOUT_MS,
+    sharedTimeout(WAIT_TIMEOUT_MS),
   );
   let current_url = url;
   let client = connect(url, settings);
@@ -98,20 +100,16 @@ export function openPool(
   const run = <T>(work: (client: SQL) => Promise<T>, cancel?: () => void): Promise<T> =>
     slots.run(async () => {
       const used = client;
-      const deadline = Promise.withResolvers<never>();
-      const timer = setTimeout(() => {
-        cancel?.();
-        // Its other connections may be as dead as this one: let nobody else wait for them.
-        replace(used);
-        deadline.reject(new DeadlineMissed());
-      }, deadline_ms);
       try {
-        return await Promise.race([work(used), deadline.promise]);
+        return await withinDeadline(work(used), () => {
+          cancel?.();
+          // Its other connections may be as dead as this one: let nobody else wait for them.
+          replace(used);
+          return new DeadlineMissed();
+        });
       } catch (error) {
         if (isElsewhere(error)) relocate(used);
         throw error;
-      } finally {
-        clearTimeout(timer);
       }
     });
 

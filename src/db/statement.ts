@@ -3,7 +3,8 @@
  * is written for the shape of its values, with placeholders, when that shape is first seen, and only filled in from then
  * on. What differs in which values are there has another shape, and another text.
  */
-import { Column, is, Param, Placeholder, SQL, sql } from 'drizzle-orm';
+import { Column, DrizzleQueryError, is, Param, Placeholder, SQL, sql } from 'drizzle-orm';
+import { PgArray, PgText } from 'drizzle-orm/pg-core';
 import type { Database } from './database.ts';
 
 type Scalar = string | number | boolean | null;
@@ -100,11 +101,18 @@ function write(query: Select<unknown>): Written {
   return { text, parameters, readRows: rowReader(query._.selectedFields) };
 }
 
-function send(db: Database, { text, parameters, readRows }: Written, scalars: unknown[]) {
+/** What both of Drizzle's sessions have, whichever driver they use: rows as arrays. */
+interface Session {
+  query(text: string, params: unknown[]): Promise<unknown[][]>;
+}
+
+async function send(db: Database, { text, parameters, readRows }: Written, scalars: unknown[]) {
   const params = parameters.map((one) => ('place' in one ? scalars[one.place] : one.always));
-  return db._.session
-    .prepareQuery({ sql: text, params }, undefined, undefined, true, readRows as never)
-    .execute();
+  try {
+    return readRows(await (db._.session as unknown as Session).query(text, params));
+  } catch (error) {
+    throw new DrizzleQueryError(text, params, error as Error);
+  }
 }
 
 // --- Rows --------------------------------------------------------------------------------------------------------
@@ -170,6 +178,8 @@ function decoderOf(field: Column | SQL | SQL.Aliased) {
   const reader = is(decoder, SQL) ? (decoder as unknown as { decoder: Column }).decoder : decoder;
   // Most columns have nothing to do.
   if (reader.mapFromDriverValue === Column.prototype.mapFromDriverValue) return undefined;
+  // Both drivers give arrays of texts as such.
+  if (is(reader, PgArray) && is(reader.baseColumn, PgText)) return undefined;
   // The column of a subquery is a proxy, through which each look takes its time.
   const bare: Column = Object.create(
     Object.getPrototypeOf(reader),

@@ -25,6 +25,7 @@ import {
 } from '../schemas/project-imports.ts';
 import type { Project } from '../schemas/projects.ts';
 import { digest } from '../secrets.ts';
+import { timeout } from '../timeouts.ts';
 import {
   findReplay,
   type IdempotencyKey,
@@ -62,13 +63,18 @@ const WAIT_MAX_MS = 10_000;
 
 /** Runs so many imports at once, few of them of one user: whoever sends slowly is in nobody's way but his own. */
 export function boundImports() {
-  const of_all = boundedConcurrency('imports', IMPORTS_MAX, WAITING_MAX, WAIT_MAX_MS);
+  const of_all = boundedConcurrency('imports', IMPORTS_MAX, WAITING_MAX, timeout(WAIT_MAX_MS));
   const by_user = new Map<string, BoundedConcurrency>();
 
   return async <T>({ id }: CurrentUser, work: () => Promise<T>): Promise<T> => {
     const mine =
       by_user.get(id) ??
-      boundedConcurrency('imports-user', IMPORTS_PER_USER_MAX, WAITING_PER_USER_MAX, WAIT_MAX_MS);
+      boundedConcurrency(
+        'imports-user',
+        IMPORTS_PER_USER_MAX,
+        WAITING_PER_USER_MAX,
+        timeout(WAIT_MAX_MS),
+      );
     by_user.set(id, mine);
     try {
       return await mine.run(() => of_all.run(work));

@@ -8,6 +8,7 @@ import { v7 as uuidv7 } from 'uuid';
 import type { CurrentUser, LoggedInUser } from '../db/access.ts';
 import type { Database } from '../db/database.ts';
 import { isNamedOrReachedAt, refresh_tokens, sessions, users } from '../db/schema.ts';
+import { type Asked, statement } from '../db/statement.ts';
 import type { Passwords } from '../platform.ts';
 import { Problem } from '../problem.ts';
 import type { PageQuery } from '../schemas/common.ts';
@@ -339,7 +340,12 @@ export async function findSessionUser(
   db: Database,
   session_id: string,
 ): Promise<Pick<CurrentUser, 'id' | 'username'> | undefined> {
-  const [found] = await db
+  const [found] = await selectSessionUser(db, { session_id });
+  return found;
+}
+
+const selectSessionUser = statement((db, { session_id }: Asked<{ session_id: string }>) =>
+  db
     .select({ id: users.id, username: users.username })
     .from(sessions)
     .innerJoin(users, eq(users.id, sessions.user_id))
@@ -349,9 +355,8 @@ export async function findSessionUser(
         gt(sessions.expires_at, sql`now()`),
         isNull(users.disabled_at),
       ),
-    );
-  return found;
-}
+    ),
+);
 
 /** The user's living sessions, latest log-in first. @throws {Problem} `invalid_cursor`. */
 export async function listSessions(

@@ -77,7 +77,7 @@ const selectTasks = statement(
     const { key, ...fields } = page._.selectedFields;
     return db
       .with(access)
-      .select({ access: access.project_id, task: fields })
+      .select({ there: sql`true`, task: fields })
       .from(access)
       .innerJoin(wanted ? once : sql`(select) as once`, sql`true`)
       .leftJoinLateral(page, sql`true`)

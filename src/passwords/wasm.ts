@@ -2,6 +2,7 @@
 import bcrypt from 'bcryptjs';
 import { boundedConcurrency } from '../bounded-concurrency.ts';
 import type { Passwords } from '../platform.ts';
+import { timeout } from '../timeouts.ts';
 import { inspectHash, LANES, MEMORY_KIB, NOBODYS_HASH, PASSES } from './argon2id.ts';
 
 /** As Bun's argon2 has them. */
@@ -53,7 +54,7 @@ export function wasmPasswords(module: WebAssembly.Module, common: Passwords['com
     'passwords',
     HASHES_IN_FLIGHT_MAX,
     HASHES_WAITING_MAX,
-    HASH_WAIT_MAX_MS,
+    timeout(HASH_WAIT_MAX_MS),
   );
   const inTurn = <T>(work: () => T | Promise<T>) =>
     bound.run(async () => {

@@ -1,6 +1,5 @@
 /** What every answer has in common, and what every request must have before it is routed. */
 import { Elysia } from 'elysia';
-import { v7 as uuidv7 } from 'uuid';
 import { Problem } from '../problem.ts';
 
 const REQUEST_ID = /^[A-Za-z0-9._-]{1,128}$/;
@@ -21,7 +20,7 @@ export const conventions = new Elysia({ name: 'conventions' })
   })
   .onRequest(({ request, set }) => {
     const given = request.headers.get('x-request-id') ?? '';
-    set.headers['x-request-id'] = REQUEST_ID.test(given) ? given : uuidv7();
+    set.headers['x-request-id'] = REQUEST_ID.test(given) ? given : crypto.randomUUID();
     // Elysia cuts the path out of the URL, into which Bun has put the Host as it came, or nothing for HTTP/1.0 without.
     const host = request.headers.get('host');
     if (!request.url.includes('://') || (host !== null && !HOST.test(host)))

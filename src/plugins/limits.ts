@@ -28,25 +28,31 @@ export function requestLimits(platform: Platform) {
   if (!platform.settings.rate_limit) return plugin;
   const users = createBuckets(of_user, platform.now);
   const addresses = createBuckets(of_address, platform.now);
-  const bucketOf = (request: Request) => addresses.find(findClientAddress(platform, request) ?? '');
 
   return plugin
     .onRequest((context) => {
       // Its type leaves out the path, which is known by now.
       const { request, set, path } = context as typeof context & { path: string };
       if (isUnlimited(path)) return;
-      const bucket = bucketOf(request);
+      const bucket = addresses.find(findClientAddress(platform, request) ?? '');
+      (context as Counted).of_address = bucket;
       take(of_address, bucket);
       Object.assign(set.headers, headersOf(of_address, bucket));
     })
     .onBeforeHandle({ as: 'global' }, (context) => {
-      const { request, set, user } = context as typeof context & { user?: CurrentUser };
+      const { set, user } = context as typeof context & { user?: CurrentUser };
       if (!user) return;
       const bucket = users.find(user.id);
       take(of_user, bucket);
-      if (bucket.tokens < bucketOf(request).tokens)
+      const { of_address: wider } = context as Counted;
+      if (wider === undefined || bucket.tokens < wider.tokens)
         Object.assign(set.headers, headersOf(of_user, bucket));
     });
+}
+
+/** What is noted in the context of a request. */
+interface Counted {
+  of_address?: Bucket;
 }
 
 /** Holds a token for each request that may be sent at once; tokens come back evenly, the quota in a window. */
