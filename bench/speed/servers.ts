@@ -2,31 +2,70 @@
 import { join } from 'node:path';
 import { JWT_SECRET } from './data.ts';
 
+const POLL_MS = 50;
+
 const root = join(import.meta.dir, '../..');
 
 export interface Running {
   readonly url: string;
-  readonly pid: number;
+  /** Undefined where it runs elsewhere. */
+  readonly pid: number | undefined;
   stop(): Promise<void>;
 }
 
-/** Runs a program that prints its URL at the end of a line. What it logs goes nowhere, as cheaply as to a file. */
-export async function start(
-  command: string[],
-  environment: Record<string, string>,
-): Promise<Running> {
+/** Runs a program. What it logs goes nowhere, as cheaply as to a file. */
+function run(command: string[], environment: Record<string, string>) {
   const child = Bun.spawn(command, {
     cwd: root,
     env: { PATH: process.env.PATH, HOME: process.env.HOME, ...environment },
     stdout: 'pipe',
-    stderr: process.env.BENCH_DEBUG ? 'inherit' : Bun.file('/dev/null'),
+    stderr: Bun.file('/dev/null'),
   });
-  return { url: await printedUrl(child.stdout), pid: child.pid, stop };
+  return {
+    child,
+    async stop() {
+      child.kill('SIGTERM');
+      await child.exited;
+    },
+  };
+}
 
-  async function stop() {
-    child.kill('SIGTERM');
-    await child.exited;
+/** Runs a program that prints its URL at the end of a line. */
+export async function start(
+  command: string[],
+  environment: Record<string, string>,
+): Promise<Running> {
+  const { child, stop } = run(command, environment);
+  return { url: await printedUrl(child.stdout), pid: child.pid, stop };
+}
+
+/** Runs a program that listens on a port, and waits until it does. */
+export async function startAt(
+  port: number,
+  command: string[],
+  environment: Record<string, string>,
+): Promise<Running> {
+  const { child, stop } = run(command, environment);
+  const url = `http://127.0.0.1:${port}`;
+  while (!(await answers(url))) {
+    if (child.exitCode !== null) throw new Error(`${command[0]} ended with ${child.exitCode}`);
+    await Bun.sleep(POLL_MS);
   }
+  return { url, pid: child.pid, stop };
+}
+
+const answers = (url: string) =>
+  fetch(`${url}/health`).then(
+    () => true,
+    () => false,
+  );
+
+/** A port that nobody listens on now. */
+export async function freePort(): Promise<number> {
+  const server = Bun.listen({ hostname: '127.0.0.1', port: 0, socket: { data: () => undefined } });
+  const { port } = server;
+  server.stop(true);
+  return port;
 }
 
 async function printedUrl(output: ReadableStream<Uint8Array>): Promise<string> {
@@ -57,7 +96,8 @@ export const startFloor = (database_url: string, driver: 'bun' | 'postgres.js') 
   });
 
 /** User and system time of a process so far, in microseconds, and its memory; undefined where Linux does not tell. */
-export async function usageOf(pid: number) {
+export async function usageOf(pid: number | undefined) {
+  if (pid === undefined) return undefined;
   try {
     const stat = await Bun.file(`/proc/${pid}/stat`).text();
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
@@ -66,7 +106,6 @@ export async function usageOf(pid: number) {
     return {
       // proc(5): fields 14 and 15, in hundredths of a second.
       cpu_us: (Number(fields[11]) + Number(fields[12])) * 10_000,
-      sys_us: Number(fields[12]) * 10_000,
       memory_mib: Number(kib) / 1024,
     };
   } catch {

@@ -4,27 +4,37 @@
  */
 import { SQL } from 'bun';
 
-/** Beside the large project, which holds a fifth of all tasks. */
-const TASKS_PER_PROJECT = 1000;
 /** The reader is in the large project and in so many others. */
 export const SHARED_PROJECTS = 8;
 
 export interface Dataset {
-  /** Of a fifth of all tasks. */
+  /** Of a share of all tasks. */
   large: string;
-  /** Of a thousand. */
+  /** Of as many as all others. */
   small: string;
 }
 
+interface Skew {
+  large_share: number;
+  tasks_per_project: number;
+}
+
 /** Puts `count` tasks into a database that has only its reader. Takes about two minutes for a million. */
-export async function fill(url: string, reader: { id: string }, count: number): Promise<Dataset> {
+export async function fill(
+  url: string,
+  reader: { id: string },
+  count: number,
+  { large_share, tasks_per_project }: Skew = { large_share: 1 / 5, tasks_per_project: 1000 },
+): Promise<Dataset> {
   const sql = new SQL({ url, max: 1 });
   try {
+    // Neither events nor checks: what is written here is whole.
+    await sql.unsafe('set session_replication_role = replica');
     await sql`insert into users (id, username, email, password_hash)
       select gen_random_uuid(), 'crowd-' || n, 'crowd-' || n || '@example.org', '' from generate_series(0, 49) n`;
     await sql`create temp table place as
-      select uuidv7() as project_id, n, case when n = 0 then ${count / 5}::int else ${TASKS_PER_PROJECT}::int end as size
-      from generate_series(0, ${(count * 4) / 5 / TASKS_PER_PROJECT}::int) n`;
+      select uuidv7() as project_id, n, case when n = 0 then ${count * large_share}::int else ${tasks_per_project}::int end as size
+      from generate_series(0, ${Math.floor((count * (1 - large_share)) / tasks_per_project)}::int) n`;
     await sql`insert into projects (id, name, name_words, description_words)
       select project_id, 'Project ' || n, array_to_tsvector(array['project', n::text]), '' from place`;
     await sql`insert into project_members (project_id, user_id, role)
@@ -114,7 +124,7 @@ function days(count: number): string {
   return new Date(Date.now() + count * 86_400_000).toISOString();
 }
 
-interface Plan {
+export interface Plan {
   'Node Type': string;
   'Actual Rows': number;
   'Actual Loops': number;

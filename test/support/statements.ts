@@ -5,7 +5,7 @@ import type { CurrentUser } from '../../src/db/access.ts';
 import type { Database } from '../../src/db/database.ts';
 import { listAllTasks, listTasks } from '../../src/handlers/task-lists.ts';
 import type { TaskListQuery } from '../../src/schemas/tasks.ts';
-import { countRowsRead } from './dataset.ts';
+import { countRowsRead, type Plan } from './dataset.ts';
 
 interface Statement {
   text: string;
@@ -19,6 +19,8 @@ export interface Lists {
   /** How many statements the latest list took, and the rows that the last of them reads once it is prepared. */
   readonly latest: Statement[];
   rowsRead(): Promise<number>;
+  /** What `explain (analyze, buffers)` says of it, once it is prepared. */
+  explain(): Promise<string>;
   /** How many tasks the latest list would find without a limit. */
   countMatches(): Promise<number>;
   close(): Promise<void>;
@@ -37,6 +39,19 @@ export function openLists(url: string, user_id: string): Lists {
   const user: CurrentUser = { id: user_id, username: 'reader', scopes: ['read'] };
   let prepared = 0;
 
+  async function explainLatest(options: string): Promise<Record<string, unknown>[]> {
+    const [{ text, parameters }] = latest as [Statement];
+    prepared += 1;
+    const values = parameters.map(literal).join(', ');
+    const name = `list_${prepared}`;
+    await sql.unsafe(`prepare ${name} as ${text}`);
+    // From the sixth time on, PostgreSQL may think that one plan will do for all values.
+    for (let times = 0; times < 6; times += 1) await sql.unsafe(`execute ${name}(${values})`);
+    const explained = await sql.unsafe(`explain (${options}) execute ${name}(${values})`);
+    await sql.unsafe(`deallocate ${name}`);
+    return explained;
+  }
+
   return {
     sql,
     latest,
@@ -49,18 +64,12 @@ export function openLists(url: string, user_id: string): Lists {
       return page.items.length;
     },
     async rowsRead() {
-      const [{ text, parameters }] = latest as [Statement];
-      prepared += 1;
-      const values = parameters.map(literal).join(', ');
-      const name = `list_${prepared}`;
-      await sql.unsafe(`prepare ${name} as ${text}`);
-      // From the sixth time on, PostgreSQL may think that one plan will do for all values.
-      for (let times = 0; times < 6; times += 1) await sql.unsafe(`execute ${name}(${values})`);
-      const [explained] = await sql.unsafe(
-        `explain (analyze, timing off, format json) execute ${name}(${values})`,
-      );
-      await sql.unsafe(`deallocate ${name}`);
-      return countRowsRead(explained['QUERY PLAN'][0].Plan);
+      const [explained] = await explainLatest('analyze, timing off, format json');
+      return countRowsRead((explained as { 'QUERY PLAN': [{ Plan: Plan }] })['QUERY PLAN'][0].Plan);
+    },
+    async explain() {
+      const lines = await explainLatest('analyze, buffers');
+      return lines.map((line) => line['QUERY PLAN']).join('\n');
     },
     async countMatches() {
       const [{ text, parameters }] = latest as [Statement];

@@ -1,0 +1,280 @@
+/**
+ * `bun run bench:growth`: how long each list, search and write takes as tables grow, through HTTP: at ten thousand tasks,
+ * a million and ten million, a tenth of them in one project, with somebody who is in all projects. All databases stand on
+ * one PostgreSQL and take turns. Prints a table and keeps figures, plot and plans under `bench/results/growth`; asserts
+ * nothing. `BENCH_TASKS=10000,1000000` is a smaller run; the databases stay under `.data/growth` for the next.
+ */
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { SQL } from 'bun';
+import { joinEmbeddedPostgres } from '../src/db/embedded.ts';
+import { migrate } from '../src/db/migrate.ts';
+import { type RunningServer, serve } from '../src/serve.ts';
+import { readSettings } from '../src/settings.ts';
+import { asked, type Dataset, fill } from '../test/support/dataset.ts';
+import { type Lists, openLists } from '../test/support/statements.ts';
+import { machineFacts, median } from './report.ts';
+
+const SIZES = (process.env.BENCH_TASKS ?? '10000,1000000,10000000').split(',').map(Number);
+const SKEW = { large_share: 1 / 10, tasks_per_project: 900 };
+const FOLDER = process.env.BENCH_DATA_DIR ?? join(import.meta.dir, '../.data/growth');
+const RESULTS = join(import.meta.dir, 'results/growth');
+/** PostgreSQL makes up its mind about a prepared statement in the first six. */
+const WARM_UP_ROUNDS = 7;
+const ROUNDS = 15;
+
+const account = { password: 'correct horse battery staple' };
+
+/** Somebody who is logged in. */
+interface Reader {
+  id: string;
+  headers: Record<string, string>;
+}
+
+interface Side {
+  tasks: number;
+  server: RunningServer;
+  dataset: Dataset;
+  /** In nine projects, one of them the large one. */
+  reader: Reader;
+  /** In all projects. */
+  busy: Reader;
+  lists: Record<'reader' | 'busy', Lists>;
+}
+
+// --- The databases ---------------------------------------------------------------------------------------------------
+
+async function open(admin: SQL, admin_url: string, tasks: number): Promise<Side> {
+  const name = `tasks_${tasks}`;
+  const url = new URL(admin_url);
+  url.pathname = `/${name}`;
+  const [there] = await admin`select from pg_database where datname = ${name}`;
+  if (!there) await make(admin, url.href, name, tasks);
+  const settings = readSettings({
+    DATABASE_URL: url.href,
+    JWT_SECRET: 'unused'.repeat(8),
+    RATE_LIMIT: 'off',
+    LOG_LEVEL: 'silent',
+  });
+  const server = await serve({ ...settings, port: 0 });
+  const [reader, busy] = [await logIn(server, 'reader'), await logIn(server, 'busy')];
+  const sql = new SQL({ url: url.href, max: 1 });
+  const [projects] = await sql`select
+    (select id from projects where name = 'Project 0') as large, (select id from projects where name = 'Project 1') as small`;
+  await sql.close();
+  const lists = { reader: openLists(url.href, reader.id), busy: openLists(url.href, busy.id) };
+  return { tasks, server, dataset: projects, reader, busy, lists };
+}
+
+/** Under another name until it is whole. */
+async function make(admin: SQL, url: string, name: string, tasks: number) {
+  const begun = performance.now();
+  const draft = new URL(url);
+  draft.pathname = `/${name}_draft`;
+  await admin.unsafe(`drop database if exists ${name}_draft with (force)`);
+  await admin.unsafe(`create database ${name}_draft`);
+  await migrate(draft.href);
+  const server = await serve({
+    ...readSettings({
+      DATABASE_URL: draft.href,
+      JWT_SECRET: 'unused'.repeat(8),
+      LOG_LEVEL: 'silent',
+    }),
+    port: 0,
+  });
+  const [reader, busy] = [await register(server, 'reader'), await register(server, 'busy')];
+  await server.stop();
+  await fill(draft.href, reader, tasks, SKEW);
+  const sql = new SQL({ url: draft.href, max: 1 });
+  await sql`insert into project_members (project_id, user_id, role) select id, ${busy.id}::uuid, 'editor' from projects`;
+  await sql.unsafe('vacuum (analyze) project_members');
+  await sql.close();
+  await admin.unsafe(`alter database ${name}_draft rename to ${name}`);
+  console.error(`${tasks} tasks are in after ${((performance.now() - begun) / 1000).toFixed(0)} s`);
+}
+
+async function post(server: RunningServer, path: string, body: object) {
+  const headers = { 'content-type': 'application/json' };
+  const init = { method: 'POST', headers, body: JSON.stringify(body) };
+  return (await (await fetch(server.url + path, init)).json()) as Record<string, string>;
+}
+
+const register = async (server: RunningServer, username: string) => {
+  const { id } = await post(server, '/users/register', {
+    ...account,
+    username,
+    email: `${username}@example.org`,
+  });
+  return { id: String(id) };
+};
+
+async function logIn(server: RunningServer, username: string): Promise<Reader> {
+  const { access_token } = await post(server, '/users/login', { ...account, username });
+  const headers = { authorization: `Bearer ${access_token}`, 'content-type': 'application/json' };
+  const { id } = (await (await fetch(`${server.url}/users/me`, { headers })).json()) as {
+    id: string;
+  };
+  return { id, headers };
+}
+
+// --- What is asked ----------------------------------------------------------------------------------------------------
+
+interface Question {
+  place: string;
+  name: string;
+  /** Sends it once. @returns what it says, if it is to be explained how. */
+  ask(side: Side): Promise<void>;
+  explain?(side: Side): Promise<Lists>;
+}
+
+async function send(reader: Reader, method: string, url: string, body?: object) {
+  const init = { method, headers: reader.headers, ...(body && { body: JSON.stringify(body) }) };
+  const answer = await fetch(url, init);
+  const text = await answer.text();
+  if (!answer.ok) throw new Error(`${method} ${url} answered ${answer.status}`);
+  return text;
+}
+
+const places = {
+  'a project of 900': { who: 'reader', project: ({ small }: Dataset): string | undefined => small },
+  'the large project': { who: 'reader', project: ({ large }: Dataset) => large },
+  'nine projects': { who: 'reader', project: () => undefined },
+  'all projects': { who: 'busy', project: () => undefined },
+} as const;
+
+const lists: Question[] = Object.entries(places).flatMap(([place, { who, project }]) =>
+  Object.entries(asked).map(([name, parameters]) => ({
+    place,
+    name,
+    async ask(side: Side) {
+      const id = project(side.dataset);
+      const path = id === undefined ? '/tasks' : `/tasks/projects/${id}`;
+      await send(side[who], 'GET', `${side.server.url}${path}?${parameters}`);
+    },
+    async explain(side: Side) {
+      await side.lists[who].list(project(side.dataset), parameters);
+      return side.lists[who];
+    },
+  })),
+);
+
+const of_projects: Question[] = ['', 'sort=name', 'q=project', 'archived=any'].map(
+  (parameters) => ({
+    place: 'projects of somebody in all',
+    name: parameters || 'newest first',
+    ask: async ({ busy, server }) =>
+      void (await send(busy, 'GET', `${server.url}/projects?${parameters}`)),
+  }),
+);
+
+const made = new Map<Side, string>();
+const writes: Question[] = (<Omit<Question, 'place'>[]>[
+  {
+    name: 'create',
+    async ask(side) {
+      const body = { title: 'Paint word1 walls', description: 'word2 coats', labels: ['label1'] };
+      const url = `${side.server.url}/tasks/projects/${side.dataset.large}`;
+      made.set(side, JSON.parse(await send(side.reader, 'POST', url, body)).id);
+    },
+  },
+  {
+    name: 'update',
+    async ask(side) {
+      const url = `${side.server.url}/tasks/${made.get(side)}`;
+      await send(side.reader, 'PATCH', url, {
+        title: `Paint word${Math.floor(performance.now())}`,
+      });
+    },
+  },
+  {
+    name: 'read',
+    ask: async (side) =>
+      void (await send(side.reader, 'GET', `${side.server.url}/tasks/${made.get(side)}`)),
+  },
+]).map((question) => ({ ...question, place: 'a task of the large project' }));
+
+// --- Measuring --------------------------------------------------------------------------------------------------------
+
+interface Measured {
+  place: string;
+  name: string;
+  /** In the order of the sizes. */
+  medians_ms: number[];
+  rows_read: number[];
+}
+
+async function measure(sides: Side[], question: Question): Promise<Measured> {
+  const times: number[][] = sides.map(() => []);
+  for (let round = 0; round < WARM_UP_ROUNDS + ROUNDS; round += 1)
+    for (const [index, side] of sides.entries()) {
+      const begun = performance.now();
+      await question.ask(side);
+      if (round >= WARM_UP_ROUNDS) times[index]?.push(performance.now() - begun);
+    }
+  const rows_read: number[] = [];
+  if (question.explain)
+    for (const side of sides) {
+      const explained = await question.explain(side);
+      rows_read.push(Math.round(await explained.rowsRead()));
+      await keepPlan(side, question, await explained.explain());
+    }
+  return { place: question.place, name: question.name, medians_ms: times.map(median), rows_read };
+}
+
+async function keepPlan({ tasks }: Side, { place, name }: Question, plan: string) {
+  const file = Bun.file(join(RESULTS, `plans-${tasks}.txt`));
+  const before = (await file.exists()) ? await file.text() : '';
+  await file.write(`${before}## ${place}: ${name}\n${plan}\n\n`);
+}
+
+const ratioOf = ({ medians_ms }: Measured) => (medians_ms.at(-1) ?? 0) / (medians_ms[0] ?? 1);
+
+function printTable(measured: Measured[]) {
+  console.log(
+    `| where | what | ${SIZES.map((size) => `${size}: ms · rows read`).join(' | ')} | ratio |`,
+  );
+  console.log(`| --- | --- |${' --- |'.repeat(SIZES.length)} --- |`);
+  for (const one of measured) {
+    const cells = one.medians_ms.map((ms, n) => `${ms.toFixed(2)} · ${one.rows_read[n] ?? ''}`);
+    console.log(
+      `| ${one.place} | ${one.name} | ${cells.join(' | ')} | ${ratioOf(one).toFixed(2)} |`,
+    );
+  }
+}
+
+async function main() {
+  const postgres = await joinEmbeddedPostgres(FOLDER);
+  const admin = new SQL({ url: postgres.url, max: 1 });
+  const sides: Side[] = [];
+  try {
+    // For the filling: what is lost with the machine is made again.
+    for (const setting of [
+      'fsync = off',
+      'autovacuum = off',
+      "max_wal_size = '8GB'",
+      "maintenance_work_mem = '1GB'",
+    ])
+      await admin.unsafe(`alter system set ${setting}`);
+    await admin`select pg_reload_conf()`;
+    for (const size of SIZES) sides.push(await open(admin, postgres.url, size));
+    await mkdir(RESULTS, { recursive: true });
+    for (const size of SIZES) await Bun.file(join(RESULTS, `plans-${size}.txt`)).write('');
+    const measured: Measured[] = [];
+    for (const question of [...lists, ...of_projects, ...writes]) {
+      measured.push(await measure(sides, question));
+      console.error(`${question.place}: ${question.name}`);
+    }
+    printTable(measured);
+    const figures = { machine: await machineFacts(postgres.url), sizes: SIZES, measured };
+    await Bun.write(join(RESULTS, 'growth.json'), JSON.stringify(figures, null, 2));
+  } finally {
+    for (const { server, lists } of sides) {
+      await Promise.all([lists.reader.close(), lists.busy.close()]);
+      await server.stop();
+    }
+    await admin.close();
+    await postgres.leave();
+  }
+}
+
+await main();

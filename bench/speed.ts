@@ -1,0 +1,315 @@
+/**
+ * `bun run bench`: this API as it ships beside the floor, which does the same without a framework, on its own PostgreSQL.
+ * The servers take turns, in another order each round, each on a fresh copy of the fixed data, and answer each mix of
+ * requests after they have warmed up. Prints a table, and keeps figures and a plot under `bench/results`; asserts nothing.
+ *
+ *   --vs URL      another server with the routes of the seed joins (may be repeated)
+ *   --peers DIR   Fastify and FastAPI, as they lie there, join
+ *   --rounds 5 --seconds 4 --mixes "list tasks,read"
+ */
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { SQL } from 'bun';
+import { joinEmbeddedPostgres } from '../src/db/embedded.ts';
+import { draw } from './plot.ts';
+import { machineFacts, median } from './report.ts';
+import { makeFixedData, type Person, readPeople } from './speed/data.ts';
+import { load, load_tool } from './speed/load.ts';
+import { type Mix, mixes, requestsOf } from './speed/mixes.ts';
+import { findPeers, readPeerPeople } from './speed/peers.ts';
+import { type Running, startFloor, startMantou, usageOf } from './speed/servers.ts';
+import { settleAt } from './speed/strangers.ts';
+
+const RESULTS = join(import.meta.dir, 'results');
+/** What is compiled while it runs is slow at first. */
+const WARM_UP_SECONDS = 6;
+const FIRST_WARM_UP_SECONDS = 10;
+const LATENCY_CONNECTIONS = [1, 2, 4, 8, 16, 32, 64, 128];
+
+const { values: options } = parseArgs({
+  options: {
+    vs: { type: 'string', multiple: true, default: [] },
+    peers: { type: 'string' },
+    rounds: { type: 'string', default: '5' },
+    seconds: { type: 'string', default: '4' },
+    mixes: { type: 'string', default: Object.keys(mixes).join(',') },
+  },
+});
+const rounds = Number(options.rounds);
+const seconds = Number(options.seconds);
+const chosen = options.mixes.split(',') as Mix[];
+
+interface Contender {
+  name: string;
+  people: Person[];
+  mixes: readonly Mix[];
+  /** Starts it on a fresh copy of its data. Those who run elsewhere keep theirs. */
+  start(): Promise<Running>;
+}
+
+interface Sample {
+  mix: Mix;
+  server: string;
+  requests_per_second: number;
+  p50_ms: number;
+  p99_ms: number;
+  failed: number;
+  /** User and system time of the server's process; not of one that runs elsewhere. */
+  cpu_us: number | undefined;
+  memory_mib: number | undefined;
+}
+
+async function sample({ name, people }: Contender, running: Running, mix: Mix): Promise<Sample> {
+  const requests = requestsOf(mix, people);
+  const { connections } = mixes[mix];
+  await load(running.url, requests, connections, WARM_UP_SECONDS);
+  const before = await usageOf(running.pid);
+  const found = await load(running.url, requests, connections, seconds);
+  const after = await usageOf(running.pid);
+  return {
+    mix,
+    server: name,
+    requests_per_second: found.requests / found.seconds,
+    p50_ms: found.p50_ms,
+    p99_ms: found.p99_ms,
+    failed: found.failed,
+    cpu_us: before && after && (after.cpu_us - before.cpu_us) / found.requests,
+    memory_mib: after?.memory_mib,
+  };
+}
+
+/** All mixes of one server, those that read first. */
+async function turn(contender: Contender): Promise<Sample[]> {
+  const running = await contender.start();
+  try {
+    const samples: Sample[] = [];
+    const blend = requestsOf(
+      contender.mixes.includes('blend') ? 'blend' : 'list tasks',
+      contender.people,
+    );
+    await load(running.url, blend, mixes.blend.connections, FIRST_WARM_UP_SECONDS);
+    for (const mix of chosen.filter((mix) => contender.mixes.includes(mix)))
+      samples.push(await sample(contender, running, mix));
+    return samples;
+  } finally {
+    await running.stop();
+  }
+}
+
+const shuffled = <T>(items: readonly T[]) =>
+  items
+    .map((item) => ({ item, place: Math.random() }))
+    .sort((a, b) => a.place - b.place)
+    .map(({ item }) => item);
+
+// --- Hashes ------------------------------------------------------------------------------------------------------
+
+/** What Bun alone gives, in a process of its own: what a log-in cannot do without. */
+async function hashesPerSecond(): Promise<number> {
+  return Number(
+    await Bun.$`${process.execPath} bench/logins.ts hasher`.cwd(join(import.meta.dir, '..')).text(),
+  );
+}
+
+// --- Latency against load ------------------------------------------------------------------------------------------
+
+async function measureLatency(contenders: readonly Contender[]) {
+  const lines: { name: string; values: number[] }[] = [];
+  for (const contender of contenders) {
+    const running = await contender.start();
+    const requests = requestsOf('list tasks', contender.people);
+    const p50 = { name: `${contender.name}, median`, values: [] as number[] };
+    const p99 = { name: `${contender.name}, p99`, values: [] as number[] };
+    try {
+      await load(running.url, requests, 32, FIRST_WARM_UP_SECONDS);
+      for (const connections of LATENCY_CONNECTIONS) {
+        const found = await load(running.url, requests, connections, seconds);
+        p50.values.push(found.p50_ms);
+        p99.values.push(found.p99_ms);
+      }
+    } finally {
+      await running.stop();
+    }
+    lines.push(p50, p99);
+  }
+  return lines;
+}
+
+// --- The table ------------------------------------------------------------------------------------------------------
+
+interface Summary {
+  mix: Mix;
+  server: string;
+  requests_per_second: number;
+  least: number;
+  most: number;
+  p50_ms: number;
+  p99_ms: number;
+  cpu_us: number;
+  memory_mib: number;
+  failed: number;
+}
+
+function summarize(samples: readonly Sample[]): Summary[] {
+  const groups = Map.groupBy(samples, ({ mix, server }) => `${mix} ${server}`);
+  return [...groups.values()].map((group) => {
+    const of = (name: keyof Sample) => group.map((one) => Number(one[name] ?? Number.NaN));
+    const { mix, server } = group[0] as Sample;
+    return {
+      mix,
+      server,
+      requests_per_second: median(of('requests_per_second')),
+      least: Math.min(...of('requests_per_second')),
+      most: Math.max(...of('requests_per_second')),
+      p50_ms: median(of('p50_ms')),
+      p99_ms: median(of('p99_ms')),
+      cpu_us: median(of('cpu_us')),
+      memory_mib: median(of('memory_mib')),
+      failed: of('failed').reduce((sum, one) => sum + one, 0),
+    };
+  });
+}
+
+/** The ratio to another server in one round, which other work on the machine disturbs least; its median. */
+function ratio(
+  samples: readonly Sample[],
+  mix: Mix,
+  [a, b]: [string, string],
+  name: 'requests_per_second' | 'cpu_us',
+) {
+  const of = (server: string) =>
+    samples
+      .filter((one) => one.mix === mix && one.server === server)
+      .map((one) => Number(one[name]));
+  const [mine, theirs] = [of(a), of(b)];
+  return median(mine.map((value, round) => value / (theirs[round] ?? Number.NaN)));
+}
+
+function printTable(samples: readonly Sample[], hashes: readonly number[]) {
+  console.log(
+    '| mix | server | requests/s (least to most) | mantou is | p50 ms | p99 ms | CPU µs | mantou takes | MiB |',
+  );
+  console.log(`|${' --- |'.repeat(9)}`);
+  const summaries = summarize(samples).sort(
+    (a, b) =>
+      chosen.indexOf(a.mix) - chosen.indexOf(b.mix) ||
+      b.requests_per_second - a.requests_per_second,
+  );
+  for (const one of summaries) {
+    const faster = ratio(samples, one.mix, ['mantou', one.server], 'requests_per_second').toFixed(
+      2,
+    );
+    const cheaper = ratio(samples, one.mix, ['mantou', one.server], 'cpu_us').toFixed(2);
+    const itself = one.server === 'mantou';
+    console.log(
+      `| ${one.mix} | ${one.server} | ${one.requests_per_second.toFixed(0)} (${one.least.toFixed(0)} to ${one.most.toFixed(0)}) | ${itself ? '' : `× ${faster}`} | ${one.p50_ms.toFixed(1)} | ${one.p99_ms.toFixed(1)} | ${one.cpu_us.toFixed(0)} | ${itself ? '' : `× ${cheaper}`} | ${one.memory_mib.toFixed(0)} |${one.failed > 0 ? ` ${one.failed} failed` : ''}`,
+    );
+  }
+  const log_ins = samples.filter((one) => one.server === 'mantou' && one.mix === 'log in');
+  if (log_ins.length === 0) return;
+  const rates = log_ins.map(
+    (one, round) => one.requests_per_second / (hashes[round] ?? Number.NaN),
+  );
+  console.log(
+    `\nlog-ins over bare hashes: ${median(rates).toFixed(2)} (${median(hashes).toFixed(1)} hashes/s)`,
+  );
+}
+
+// --- All of it --------------------------------------------------------------------------------------------------------
+
+async function main() {
+  const folder = await mkdtemp(join(tmpdir(), 'mantou-bench-'));
+  const postgres = await joinEmbeddedPostgres(folder);
+  const admin = new SQL({ url: postgres.url, max: 1 });
+  const urlOf = (database: string) => {
+    const url = new URL(postgres.url);
+    url.pathname = `/${database}`;
+    return url.href;
+  };
+  /** A copy of a database that nobody is connected to. @returns its URL. */
+  async function freshCopyOf(template: string): Promise<string> {
+    await admin.unsafe('drop database if exists work with (force)');
+    await admin.unsafe(`create database work template ${template} strategy file_copy`);
+    await admin.unsafe('checkpoint');
+    return urlOf('work');
+  }
+  try {
+    await admin.unsafe('create database fixed');
+    await makeFixedData(urlOf('fixed'));
+    const people = await readPeople(urlOf('fixed'));
+    const all = Object.keys(mixes) as Mix[];
+    const own = (name: string, start: (url: string) => Promise<Running>): Contender => ({
+      name,
+      people,
+      mixes: all,
+      start: async () => start(await freshCopyOf('fixed')),
+    });
+    const contenders: Contender[] = [
+      own('mantou', startMantou),
+      own('floor', (url) => startFloor(url, 'bun')),
+      own('floor on postgres.js', (url) => startFloor(url, 'postgres.js')),
+    ];
+    if (options.peers !== undefined) {
+      await admin.unsafe('create database peers');
+      const schema = new SQL({ url: urlOf('peers'), max: 1 });
+      await schema.file(join(options.peers, 'schema.sql'));
+      await schema.close();
+      const their_people = await readPeerPeople(urlOf('peers'));
+      for (const peer of await findPeers(options.peers, folder))
+        contenders.push({
+          name: peer.name,
+          people: their_people,
+          mixes: ['list projects', 'list tasks', 'create'],
+          start: async () => peer.start(await freshCopyOf('peers')),
+        });
+    }
+    for (const url of options.vs)
+      contenders.push({
+        name: url,
+        people: await settleAt(url),
+        mixes: all.filter((mix) => !['read', 'update', 'blend'].includes(mix)),
+        start: async () => ({ url, pid: undefined, stop: async () => undefined }),
+      });
+
+    const samples: Sample[] = [];
+    const hashes: number[] = [];
+    for (let round = 0; round < rounds; round += 1) {
+      for (const contender of shuffled(contenders)) {
+        samples.push(...(await turn(contender)));
+        console.error(`round ${round + 1}: ${contender.name}`);
+      }
+      if (chosen.includes('log in')) hashes.push(await hashesPerSecond());
+    }
+    printTable(samples, hashes);
+    const latency = await measureLatency(contenders.slice(0, 2));
+    await mkdir(RESULTS, { recursive: true });
+    const machine = { ...(await machineFacts(postgres.url)), load: load_tool };
+    await Bun.write(
+      join(RESULTS, 'speed.json'),
+      JSON.stringify(
+        { machine, samples, hashes, latency: { connections: LATENCY_CONNECTIONS, lines: latency } },
+        null,
+        2,
+      ),
+    );
+    await Bun.write(
+      join(RESULTS, 'latency.svg'),
+      draw({
+        title: 'List of 20 tasks: latency against load',
+        x: 'connections that ask all the time',
+        y: 'milliseconds',
+        xs: LATENCY_CONNECTIONS,
+        lines: latency,
+      }),
+    );
+    console.log(`\n${JSON.stringify(machine)}`);
+  } finally {
+    await admin.close();
+    await postgres.leave();
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+await main();
