@@ -86,12 +86,13 @@ export const users = pgTable(
 );
 
 /** The condition that a user has this name, or this email, in any case. */
-export const isNamed = (column: typeof users.username | typeof users.email, name: string) =>
-  eq(foldedName(column), foldedName(name));
+export const isNamed = (
+  column: typeof users.username | typeof users.email,
+  name: SQLWrapper | string,
+) => eq(foldedName(column), foldedName(name));
 
-/** The same for either of the two: a user name never holds an @, so one index answers. */
-export const isNamedOrReachedAt = (name: string) =>
-  isNamed(name.includes('@') ? users.email : users.username, name);
+/** Which of the two a text is: a user name never holds an @. */
+export const kindOfName = (name: string) => (name.includes('@') ? 'email' : 'username');
 
 /** A log-in. It ends by being deleted, and its refresh tokens with it. */
 export const sessions = pgTable(

@@ -4,7 +4,7 @@
  * on. What differs in which values are there has another shape, and another text.
  */
 import { Column, DrizzleQueryError, is, Param, Placeholder, SQL, sql } from 'drizzle-orm';
-import { PgArray, PgText } from 'drizzle-orm/pg-core';
+import { PgArray, PgDialect, PgText } from 'drizzle-orm/pg-core';
 import type { Database } from './database.ts';
 
 type Scalar = string | number | boolean | null;
@@ -91,6 +91,23 @@ function placeholdersFor(values: unknown, places: { count: number }): unknown {
   const there = Object.entries(values).filter(([, value]) => value !== undefined);
   return Object.fromEntries(there.map(([name, value]) => [name, placeholdersFor(value, places)]));
 }
+
+const dialect = new PgDialect();
+
+/**
+ * A statement as SQL, where Drizzle's builders do not reach.
+ * @param columns those of its rows, in their order.
+ */
+export const written = <Row extends object>(
+  query: SQL,
+  columns: readonly (keyof Row & string)[],
+): Select<Row> => ({
+  toSQL: () => dialect.sqlToQuery(query),
+  _: {
+    selectedFields: Object.fromEntries(columns.map((name) => [name, sql`${sql.identifier(name)}`])),
+    result: [],
+  },
+});
 
 function write(query: Select<unknown>): Written {
   const { sql: text, params } = query.toSQL();

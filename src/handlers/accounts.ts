@@ -1,7 +1,7 @@
 /** What an operator does to accounts. It is for commands alone: no route leads here. */
 import { asc, eq, type SQL, sql } from 'drizzle-orm';
 import type { Database } from '../db/database.ts';
-import { api_tokens, isNamedOrReachedAt, sessions, users } from '../db/schema.ts';
+import { api_tokens, isNamed, kindOfName, sessions, users } from '../db/schema.ts';
 import type { Passwords } from '../platform.ts';
 import { Problem } from '../problem.ts';
 import { normalizePassword, refuseWeakPassword } from './password-rules.ts';
@@ -44,7 +44,10 @@ export async function* listAccounts(db: Database): AsyncGenerator<Account> {
 
 /** @param name a user name or an email. @throws {Problem} `not_found`. */
 export async function findAccount(db: Database, name: string): Promise<Account> {
-  const [found] = await db.select(account).from(users).where(isNamedOrReachedAt(name));
+  const [found] = await db
+    .select(account)
+    .from(users)
+    .where(isNamed(users[kindOfName(name)], name));
   if (!found) throw noSuchUser();
   return found;
 }

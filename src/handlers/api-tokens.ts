@@ -4,6 +4,7 @@ import { v7 as uuidv7 } from 'uuid';
 import type { CurrentUser, LoggedInUser } from '../db/access.ts';
 import type { Database } from '../db/database.ts';
 import { api_tokens, users } from '../db/schema.ts';
+import { type Asked, statement } from '../db/statement.ts';
 import { invalid, Problem } from '../problem.ts';
 import type { ApiTokenCreate, ApiTokenCreated, ApiTokenPage } from '../schemas/api-tokens.ts';
 import { type PageQuery, parseInstant } from '../schemas/common.ts';
@@ -81,7 +82,11 @@ export async function findApiTokenUser(
   db: Database,
   token: string,
 ): Promise<CurrentUser | undefined> {
-  const token_hash = await digest(token);
+  const [found] = await selectTokenUser(db, { token_hash: await digest(token) });
+  return found;
+}
+
+const selectTokenUser = statement((db, { token_hash }: Asked<{ token_hash: string }>) => {
   const used = db.$with('used').as(
     db
       .update(api_tokens)
@@ -96,7 +101,7 @@ export async function findApiTokenUser(
       )
       .returning({ id: api_tokens.id }),
   );
-  const [found] = await db
+  return db
     .with(used)
     .select({ id: users.id, username: users.username, scopes: api_tokens.scopes })
     .from(api_tokens)
@@ -108,5 +113,4 @@ export async function findApiTokenUser(
         isNull(users.disabled_at),
       ),
     );
-  return found;
-}
+});

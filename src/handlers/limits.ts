@@ -5,6 +5,7 @@
 import { type SQL, sql } from 'drizzle-orm';
 import type { Database } from '../db/database.ts';
 import { rate_limits, refresh_tokens, sessions } from '../db/schema.ts';
+import { type Asked, statement, written } from '../db/statement.ts';
 import type { Problem } from '../problem.ts';
 import { type RateLimit, rateLimited } from '../rate-limit.ts';
 
@@ -49,20 +50,26 @@ export function limitLogins(
   { username, account_id, address }: LoginAttempt,
   verify: () => Promise<boolean>,
 ): Promise<boolean> {
-  const id = sql`${account_id ?? null}::uuid`;
-  const account = sql`coalesce('id ' || ${id}::text, 'name ' || lower(${username}::text collate "C"))`;
-  const from = sql`${address ?? ''}::text`;
-  const known_here = sql`exists (
+  const asked = { username, account_id: account_id ?? null, address: address ?? '' };
+  return limitFailures(db, rate_limit, () => countLogin(db, asked), verify);
+}
+
+const countLogin = counting(
+  (asked: Asked<{ username: string; account_id: string | null; address: string }>) => {
+    const id = sql`${asked.account_id}::uuid`;
+    const account = sql`coalesce('id ' || ${id}::text, 'name ' || lower(${asked.username}::text collate "C"))`;
+    const from = sql`${asked.address}::text`;
+    const known_here = sql`exists (
     select from ${sessions}
     where ${sessions.user_id} = ${id} and ${sessions.address} = ${from} and ${sessions.expires_at} > now()
   )`;
-  const checks = [
-    { limit: limits.login, whom: sql`${account} || ' ' || ${from}` },
-    { limit: limits.login_by_address, whom: from },
-    { limit: limits.login_by_account, whom: account, unless: known_here },
-  ];
-  return limitFailures(db, rate_limit, checks, verify);
-}
+    return [
+      { limit: limits.login, whom: sql`${account} || ' ' || ${from}` },
+      { limit: limits.login_by_address, whom: from },
+      { limit: limits.login_by_account, whom: account, unless: known_here },
+    ];
+  },
+);
 
 /**
  * Runs `verify` on the password that somebody logged in repeats, unless he gave too many wrong ones.
@@ -74,9 +81,12 @@ export function limitPasswordChecks(
   user_id: string,
   verify: () => Promise<boolean>,
 ): Promise<boolean> {
-  const checks = [{ limit: limits.password, whom: sql`${user_id}::text` }];
-  return limitFailures(db, rate_limit, checks, verify);
+  return limitFailures(db, rate_limit, () => countPasswordCheck(db, { user_id }), verify);
 }
+
+const countPasswordCheck = counting(({ user_id }: Asked<{ user_id: string }>) => [
+  { limit: limits.password, whom: sql`${user_id}::text` },
+]);
 
 /** Counts a registration, successful or not: each costs a hash. @throws {Problem} `rate_limited`. */
 export async function limitRegistrations(
@@ -84,9 +94,12 @@ export async function limitRegistrations(
   rate_limit: boolean,
   address: string | null | undefined,
 ): Promise<void> {
-  if (!rate_limit) return;
-  await count(db, [{ limit: limits.register, whom: sql`${address ?? ''}::text` }]);
+  if (rate_limit) await countRegistration(db, { address: address ?? '' });
 }
+
+const countRegistration = counting(({ address }: Asked<{ address: string }>) => [
+  { limit: limits.register, whom: sql`${address}::text` },
+]);
 
 /**
  * Counts a use of a refresh token, by its session and by the address. An unknown token counts by itself.
@@ -99,13 +112,18 @@ export async function limitRefreshes(
   token_hash: string,
   address: string | null | undefined,
 ): Promise<void> {
-  if (!rate_limit) return;
-  const session_id = sql`(select ${refresh_tokens.session_id} from ${refresh_tokens} where ${refresh_tokens.token_hash} = ${token_hash})`;
-  await count(db, [
-    { limit: limits.refresh, whom: sql`coalesce(${session_id}::text, ${token_hash}::text)` },
-    { limit: limits.refresh_by_address, whom: sql`${address ?? ''}::text` },
-  ]);
+  if (rate_limit) await countRefresh(db, { token_hash, address: address ?? '' });
 }
+
+const countRefresh = counting(
+  ({ token_hash, address }: Asked<{ token_hash: string; address: string }>) => {
+    const session_id = sql`(select ${refresh_tokens.session_id} from ${refresh_tokens} where ${refresh_tokens.token_hash} = ${token_hash})`;
+    return [
+      { limit: limits.refresh, whom: sql`coalesce(${session_id}::text, ${token_hash}::text)` },
+      { limit: limits.refresh_by_address, whom: sql`${address}::text` },
+    ];
+  },
+);
 
 /**
  * Counts first and takes the count back unless the password was wrong, so that guesses sent at once cannot slip
@@ -114,11 +132,11 @@ export async function limitRefreshes(
 async function limitFailures(
   db: Database,
   rate_limit: boolean,
-  checks: Check[],
+  count: () => Promise<Counted[]>,
   verify: () => Promise<boolean>,
 ): Promise<boolean> {
   if (!rate_limit) return verify();
-  const counted = await count(db, checks);
+  const counted = await count();
   let wrong = false;
   try {
     wrong = !(await verify());
@@ -146,6 +164,8 @@ interface Counted {
 
 interface CheckedRow {
   place: number;
+  /** Of the limit. */
+  name: string;
   applies: boolean;
   is_full: boolean;
   wait_seconds: number;
@@ -160,13 +180,41 @@ interface CheckedRow {
  * the one before it, under its row's lock and never beyond its quota, which holds among those who come at once too.
  * Counters are locked in the order of the checks, and what is pruned comes last and waits for nobody: no two
  * statements can wait for each other.
- * @throws {Problem} `rate_limited`, for the check with the longest wait.
+ * @param checksOf makes the checks, the same for all values but for these.
+ * @returns what counts. It throws {Problem} `rate_limited`, for the check with the longest wait.
  */
-async function count(db: Database, checks: Check[]): Promise<Counted[]> {
+function counting<Values extends object>(checksOf: (asked: Values) => Check[]) {
+  const raise = statement((_, asked: Values) =>
+    written<CheckedRow>(raising(checksOf(asked)), checked_columns),
+  );
+  return async (db: Database, values: Parameters<typeof raise>[1]): Promise<Counted[]> => {
+    const rows = await raise(db, values);
+    const counted = rows.flatMap(({ key, counted_until }) =>
+      counted_until === null ? [] : [{ key, resets_at: counted_until }],
+    );
+    const refusal = findRefusal(rows);
+    if (!refusal) return counted;
+    // Others at the same moment filled a later check after this one had passed the earlier.
+    await takeBack(db, counted);
+    throw refusal;
+  };
+}
+
+const checked_columns = [
+  'place',
+  'name',
+  'applies',
+  'is_full',
+  'key',
+  'counted_until',
+  'wait_seconds',
+] as const;
+
+function raising(checks: readonly Check[]): SQL {
   const asked = checks.map(
     ({ limit: { name, quota, window_seconds }, whom, unless }, place) => sql`
-      select ${number(place)} as place, ${number(quota)} as quota, make_interval(secs => ${number(window_seconds)}) as duration,
-        ${`${name}:`}::text || encode(sha256(convert_to(${whom}, 'UTF8')), 'hex') as key,
+      select ${number(place)} as place, ${name}::text as name, ${number(quota)} as quota, make_interval(secs => ${number(window_seconds)}) as duration,
+        ${name}::text || ':' || encode(sha256(convert_to(${whom}, 'UTF8')), 'hex') as key,
         ${unless ? sql`not ${unless}` : sql`true`} as applies`,
   );
   const raised = checks.map((_, place) => sql.raw(`select key, resets_at from raised_${place}`));
@@ -184,7 +232,7 @@ async function count(db: Database, checks: Check[]): Promise<Counted[]> {
       returning key, resets_at
     )`,
   );
-  const answer = await db.execute(sql`
+  return sql`
     with asked as (${union(asked)}),
     state as materialized (
       select asked.*, r.resets_at, applies and coalesce(r.hits >= quota, false) as is_full
@@ -198,30 +246,20 @@ async function count(db: Database, checks: Check[]): Promise<Counted[]> {
       order by resets_at limit ${number(PRUNED_ROWS_MAX)} for update skip locked
     ),
     pruned as (delete from ${rate_limits} where key in (select key from over))
-    select place, applies, is_full, state.key, raised.resets_at::text as counted_until,
+    select place, name, applies, is_full, state.key, raised.resets_at::text as counted_until,
       ceil(extract(epoch from coalesce(state.resets_at - now(), duration)))::int as wait_seconds
     from state left join raised on raised.key = state.key
-    order by place`);
-
-  const rows = [...(answer as Iterable<CheckedRow>)];
-  const counted = rows.flatMap(({ key, counted_until }) =>
-    counted_until === null ? [] : [{ key, resets_at: counted_until }],
-  );
-  const refusal = findRefusal(checks, rows);
-  if (!refusal) return counted;
-  // Others at the same moment filled a later check after this one had passed the earlier.
-  await takeBack(db, counted);
-  throw refusal;
+    order by place`;
 }
 
-function findRefusal(checks: Check[], rows: CheckedRow[]): Problem | undefined {
+function findRefusal(rows: CheckedRow[]): Problem | undefined {
   const full = rows.filter(({ is_full }) => is_full);
   const missed = rows.filter(({ applies, counted_until }) => applies && counted_until === null);
   const [longest] = (full.length > 0 ? full : missed.slice(0, 1)).sort(
     (a, b) => b.wait_seconds - a.wait_seconds,
   );
-  const limit = longest && checks[longest.place]?.limit;
-  if (!limit) return undefined;
+  const limit = Object.values(limits).find(({ name }) => name === longest?.name);
+  if (!longest || !limit) return undefined;
   const wait_seconds = Math.min(limit.window_seconds, longest.wait_seconds);
   return rateLimited(limit, wait_seconds, wait_seconds, {
     event: 'limit_reached',
@@ -231,18 +269,24 @@ function findRefusal(checks: Check[], rows: CheckedRow[]): Problem | undefined {
 
 /** Lowers counters by one, unless their window is over. Locks them in the order in which they were raised. */
 async function takeBack(db: Database, counted: Counted[]) {
-  if (counted.length === 0) return;
-  const mine = counted.map(
+  if (counted.length > 0) await lower(db, { counted });
+}
+
+const lower = statement((_, asked: Asked<{ counted: Counted[] }>) => {
+  const mine = asked.counted.map(
     ({ key, resets_at }, place) => sql`(${number(place)}, ${key}::text, ${resets_at}::timestamptz)`,
   );
-  await db.execute(sql`
+  return written<object>(
+    sql`
     with mine as (
       select r.key from ${rate_limits} r
       join (values ${sql.join(mine, sql`, `)}) c (place, key, resets_at) using (key, resets_at)
       order by c.place for update of r
     )
-    update ${rate_limits} r set hits = greatest(r.hits - 1, 0) from mine where r.key = mine.key`);
-}
+    update ${rate_limits} r set hits = greatest(r.hits - 1, 0) from mine where r.key = mine.key`,
+    [],
+  );
+});
 
 /** A number of ours, written into the statement: it never differs, so the statement can be prepared. */
 const number = (value: number) => sql.raw(String(value));

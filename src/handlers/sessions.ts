@@ -7,7 +7,7 @@ import { and, eq, gt, isNull, ne, sql } from 'drizzle-orm';
 import { v7 as uuidv7 } from 'uuid';
 import type { CurrentUser, LoggedInUser } from '../db/access.ts';
 import type { Database } from '../db/database.ts';
-import { isNamedOrReachedAt, refresh_tokens, sessions, users } from '../db/schema.ts';
+import { isNamed, kindOfName, refresh_tokens, sessions, users } from '../db/schema.ts';
 import { type Asked, statement } from '../db/statement.ts';
 import type { Passwords } from '../platform.ts';
 import { Problem } from '../problem.ts';
@@ -48,7 +48,8 @@ export interface Grant {
   refresh_token: string;
 }
 
-const idle = (rules: SessionRules) => sql`make_interval(secs => ${rules.idle_seconds}::int)`;
+const idle = (rules: Asked<Pick<SessionRules, 'idle_seconds'>>) =>
+  sql`make_interval(secs => ${rules.idle_seconds}::int)`;
 
 /**
  * Begins a session for a user name or email with its password.
@@ -85,10 +86,7 @@ async function authenticate(
   { address }: Device,
   { username, password: given }: Login,
 ): Promise<Account> {
-  const [found] = await db
-    .select({ id: users.id, username: users.username, password_hash: users.password_hash })
-    .from(users)
-    .where(and(isNamedOrReachedAt(username), isNull(users.disabled_at)));
+  const [found] = await selectAccount(db, { name: username }, kindOfName(username));
   const password = normalizePassword(given);
   const verify = () => passwords.verify(password, found?.password_hash);
   const matches = await limitLogins(
@@ -112,6 +110,14 @@ async function authenticate(
   return { ...found, password_hash };
 }
 
+const selectAccount = statement(
+  (db, { name }: Asked<{ name: string }>, kind: ReturnType<typeof kindOfName>) =>
+    db
+      .select({ id: users.id, username: users.username, password_hash: users.password_hash })
+      .from(users)
+      .where(and(isNamed(users[kind], name), isNull(users.disabled_at))),
+);
+
 /** To make a hash anew can wait for a quieter log-in: this one has succeeded. */
 async function hashUnlessBusy(passwords: Passwords, password: string): Promise<string | undefined> {
   try {
@@ -127,10 +133,30 @@ async function beginSession(
   db: Database,
   rules: SessionRules,
   device: Device,
-  account: Account,
+  { id, username, password_hash }: Account,
 ): Promise<Grant | undefined> {
   const session_id = uuidv7();
   const refresh_token = newSecret();
+  const token_hash = await digest(refresh_token);
+  const begun = await insertSession(db, {
+    account: { id, password_hash },
+    session: { id: session_id, ...device },
+    token_hash,
+    idle_seconds: rules.idle_seconds,
+  });
+  if (begun.length === 0) return undefined;
+  return { user_id: id, username, session_id, refresh_token };
+}
+
+interface NewSession {
+  account: Omit<Account, 'username'>;
+  session: { id: string } & Device;
+  token_hash: string;
+  idle_seconds: number;
+}
+
+const insertSession = statement((db, asked: Asked<NewSession>) => {
+  const { account, token_hash } = asked;
   // Locked, so that a log-in and a change of password that meet happen one after the other: a session that began
   // with the old password ends with the change, or does not begin.
   const locked = db.$with('account').as(
@@ -154,7 +180,7 @@ async function beginSession(
           select id from (
             select id, last_used_at, expires_at, row_number() over (order by last_used_at desc) as place
             from ${sessions} where user_id = ${account.id}
-          ) s where place >= ${SESSIONS_MAX} or expires_at <= now() or last_used_at <= now() - ${idle(rules)}
+          ) s where place >= ${SESSIONS_MAX} or expires_at <= now() or last_used_at <= now() - ${idle(asked)}
         )`,
       )
       .returning({ id: sessions.id }),
@@ -165,10 +191,10 @@ async function beginSession(
       .select(
         db
           .select({
-            id: sql`${session_id}::uuid`.as('id'),
+            id: sql`${asked.session.id}::uuid`.as('id'),
             user_id: locked.id,
-            user_agent: sql`${device.user_agent}::text`.as('user_agent'),
-            address: sql`${device.address}::text`.as('address'),
+            user_agent: sql`${asked.session.user_agent}::text`.as('user_agent'),
+            address: sql`${asked.session.address}::text`.as('address'),
             created_at: sql`now()`.as('created_at'),
             last_used_at: sql`now()`.as('last_used_at'),
             expires_at: sql`now() + make_interval(days => ${SESSION_LIFETIME_DAYS}::int)`.as(
@@ -179,7 +205,6 @@ async function beginSession(
       )
       .returning({ id: sessions.id, user_id: sessions.user_id }),
   );
-  const token_hash = await digest(refresh_token);
   const token = db.$with('token').as(
     db
       .insert(refresh_tokens)
@@ -197,13 +222,11 @@ async function beginSession(
       )
       .returning({ session_id: refresh_tokens.session_id }),
   );
-  const begun = await db
+  return db
     .with(locked, pruned, session, token)
     .select({ session_id: token.session_id })
     .from(token);
-  if (begun.length === 0) return undefined;
-  return { user_id: account.id, username: account.username, session_id, refresh_token };
-}
+});
 
 /**
  * Spends a refresh token for its successor. The immediate predecessor is honoured for 10 s with the same successor;

@@ -30,9 +30,9 @@ export const problems = (platform: Platform, allowedMethods: (path: string) => s
   new Elysia({ name: 'problems' }).onError({ as: 'global' }, (context) => {
     const { code, error, request, set, path } = context;
     const { log, metrics } = platform;
-    const allowed = allowedMethods(path);
-    if (code === 'NOT_FOUND' && request.method === 'OPTIONS' && allowed.length > 0)
-      return answerOptions(set, allowed);
+    // Looked for where no route was found alone: a flood of refusals should cost little.
+    const allowed = code === 'NOT_FOUND' ? allowedMethods(path) : [];
+    if (request.method === 'OPTIONS' && allowed.length > 0) return answerOptions(set, allowed);
     const problem = findProblem(error, request, allowed);
     // For the line of this request.
     (context as Observed).problem = problem.code;

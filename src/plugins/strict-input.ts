@@ -116,9 +116,21 @@ export function mediaType(request: Request): string | undefined {
 }
 
 async function readBytes(request: Request, body: ReadableStream<Uint8Array>, limit_bytes: number) {
+  const named = Number(request.headers.get('content-length') ?? Number.NaN);
+  // HTTP/1.1 ends a body at the length that it names, unless it comes in chunks (RFC 9112 §6.3).
+  if (named <= limit_bytes && !request.headers.has('transfer-encoding'))
+    return readWhole(request, limit_bytes);
   const chunks: Uint8Array[] = [];
   for await (const chunk of countedChunks(request, body, limit_bytes)) chunks.push(chunk);
   return new Uint8Array(await new Blob(chunks).arrayBuffer());
+}
+
+async function readWhole(request: Request, limit_bytes: number) {
+  const bytes = await request.bytes().catch(() => {
+    throw new Problem('malformed_request');
+  });
+  if (bytes.length > limit_bytes) throw new Problem('payload_too_large');
+  return bytes;
 }
 
 /** Counts as it reads: a chunked body names no length, and a named one may lie. */
