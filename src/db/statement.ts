@@ -69,7 +69,7 @@ export function statement<Values extends object, Row, Variant extends unknown[] 
 /** Which values are there, as a text. @param scalars takes them in order. */
 function shapeOf(values: object, scalars: unknown[]): string {
   let shape = '';
-  for (const name in values) {
+  for (const name of Object.keys(values)) {
     const value = (values as Record<string, unknown>)[name];
     if (value === undefined) continue;
     if (typeof value === 'object' && value !== null) shape += `${name}(${shapeOf(value, scalars)})`;

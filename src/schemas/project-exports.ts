@@ -1,6 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox';
 import { Instant, Nullable, OneOf, Parameters, StrictObject } from './common.ts';
-import { Project } from './projects.ts';
+import { project_fields } from './projects.ts';
 import { task_fields } from './tasks.ts';
 import { Username } from './users.ts';
 
@@ -30,13 +30,9 @@ export const ExportedTask = StrictObject('ExportedTask', {
 });
 export type ExportedTask = Static<typeof ExportedTask>;
 
-const ExportedProject = StrictObject('ExportedProject', {
-  name: Project.properties.name,
-  description: Project.properties.description,
-  archived_at: Project.properties.archived_at,
-  created_at: Project.properties.created_at,
-  updated_at: Project.properties.updated_at,
-});
+const { id: _, version: __, ...kept } = project_fields;
+
+const ExportedProject = StrictObject('ExportedProject', kept);
 export type ExportedProject = Static<typeof ExportedProject>;
 
 export const ProjectExport = StrictObject(

@@ -20,7 +20,8 @@ import { Task } from './tasks.ts';
 const name = Text({ minLength: 1, maxLength: 120, visible: true, examples: ['Kitchen'] });
 const description = Nullable(Text({ maxLength: 20_000, examples: ['New tiles, new light'] }));
 
-const fields = {
+/** Those of a project, as they are everywhere. */
+export const project_fields = {
   id: Id('The project.'),
   name,
   description,
@@ -37,14 +38,14 @@ const fields = {
 };
 
 export const Project = Resource('Project', {
-  ...fields,
+  ...project_fields,
   role: OneOf(roles, { description: "The reader's own role.", examples: ['owner'] }),
 });
 export type Project = Static<typeof Project>;
 
 /** A project with all that is in it. */
 export const WholeProject = StrictObject('WholeProject', {
-  ...fields,
+  ...project_fields,
   members: Type.Array(Member),
   tasks: Type.Array(Task),
 });
