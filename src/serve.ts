@@ -5,19 +5,17 @@ import { keepSecret } from './data-folder.ts';
 import { openPool, type Pool } from './db/client.ts';
 import { type JoinedDatabase, joinDatabase } from './db/embedded.ts';
 import { migrate } from './db/migrate.ts';
-import { createLog, type Log } from './log.ts';
+import { listen, urlOf } from './listen.ts';
+import type { Log } from './log.ts';
 import { bunPasswords } from './passwords/bun.ts';
 import type { Platform } from './platform.ts';
 import { buildDocument } from './plugins/openapi.ts';
 import type { Settings } from './settings.ts';
 import { createShutdown } from './shutdown.ts';
-import { writeLine } from './standard-error.ts';
+import { openLog } from './standard-error.ts';
 
 /** Requests in flight get this long to finish once a stop is asked for and the readiness has told so. */
 const DRAIN_TIMEOUT_MS = 4000;
-/** What a request may take beyond its slowest statement before Bun cuts the connection without an answer. */
-const IDLE_MARGIN_SECONDS = 20;
-const IDLE_TIMEOUT_SECONDS_MAX = 255;
 
 export interface RunningServer {
   /** Without a slash at the end. */
@@ -82,9 +80,11 @@ export async function serve(
     const { metrics_port } = settings;
     if (metrics_port !== undefined) {
       const { fetch } = createMetricsApp(platform);
-      metrics_server = listen(settings, 'METRICS_PORT', metrics_port, fetch);
+      const place = { setting: 'METRICS_PORT', port: metrics_port, shared: false } as const;
+      metrics_server = listen(settings, place, fetch);
     }
-    const server = listen(settings, 'PORT', settings.port, createApp(platform).fetch);
+    const place = { setting: 'PORT', port: settings.port, shared: false } as const;
+    const server = listen(settings, place, createApp(platform).fetch);
     return {
       url: urlOf(settings, server),
       metrics_url: metrics_server && urlOf(settings, metrics_server),
@@ -115,53 +115,12 @@ async function locate(joined: JoinedDatabase, log: Log): Promise<string> {
   }
 }
 
-/** Writes to standard error, in the form that fits who reads there. */
-export function openLog({ log_level, log_format }: Settings): Log {
-  const format = log_format ?? (process.stderr.isTTY ? 'pretty' : 'json');
-  return createLog(log_level, format, writeLine);
-}
-
-const urlOf = ({ host }: Settings, { port }: Bun.Server<undefined>) =>
-  `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
-
 async function developmentSecret(settings: Settings): Promise<string> {
   if (settings.production)
     throw new CannotStart(
       'JWT_SECRET must be set in production: make one with "openssl rand -base64 48"',
     );
   return keepSecret(settings.data_dir, 'jwt-secret');
-}
-
-function listen(
-  { host, database_statement_timeout_seconds }: Settings,
-  setting: 'PORT' | 'METRICS_PORT',
-  port: number,
-  fetch: (request: Request) => Response | Promise<Response>,
-) {
-  try {
-    return Bun.serve({
-      hostname: host,
-      port,
-      // Off unless asked for: two servers would share the port without a word.
-      reusePort: false,
-      // The app counts the bytes of a body itself; Bun's own bound would answer 413 without a word.
-      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-      idleTimeout: Math.min(
-        database_statement_timeout_seconds + IDLE_MARGIN_SECONDS,
-        IDLE_TIMEOUT_SECONDS_MAX,
-      ),
-      // Bun's own page for errors would show a stack.
-      development: false,
-      fetch,
-    });
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    throw new CannotStart(
-      code === 'EADDRINUSE'
-        ? `port ${port} on ${host} is in use: stop what listens there, or set ${setting}`
-        : `cannot listen on ${host}:${port} (${code}): correct HOST and ${setting}`,
-    );
-  }
 }
 
 async function swaggerUiFile(name: string): Promise<Blob | undefined> {

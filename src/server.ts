@@ -1,8 +1,9 @@
 /** The entry on Bun: settings, serve, and what ends it. */
 import { describeError } from './describe-error.ts';
 import { exitWithReason } from './exit.ts';
-import { openLog, serve } from './serve.ts';
+import { serve } from './serve.ts';
 import { readSettings } from './settings.ts';
+import { openLog } from './standard-error.ts';
 
 /** Whoever runs us kills after ten seconds. PostgreSQL, if it is not through by then, finishes without us. */
 const STOP_TIMEOUT_MS = 9000;

@@ -1,5 +1,7 @@
 /** Standard error, written once a turn of the event loop: a system call for each line would cost as much as the line. */
 import { writeSync } from 'node:fs';
+import { createLog, type Log } from './log.ts';
+import type { Settings } from './settings.ts';
 
 const STANDARD_ERROR = 2;
 /** A reader that stands still must not fill the memory: what does not fit is lost. */
@@ -13,6 +15,12 @@ const stillness = new Int32Array(new SharedArrayBuffer(4));
 
 let pending = '';
 let scheduled = false;
+
+/** Writes to standard error, in the form that fits who reads there. */
+export function openLog({ log_level, log_format }: Settings): Log {
+  const format = log_format ?? (process.stderr.isTTY ? 'pretty' : 'json');
+  return createLog(log_level, format, writeLine);
+}
 
 /** Writes a line soon, and before the process ends by itself in any case. */
 export function writeLine(line: string) {

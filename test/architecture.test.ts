@@ -44,12 +44,14 @@ const inRoom = (room: string) => sources.filter((source) => source.room === room
 
 /** What each room may import, beside its own files. A room that is not here may import nothing of the house. */
 const allowed: Record<string, string[]> = {
-  server: ['describe-error', 'exit', 'serve', 'settings'],
+  server: ['describe-error', 'exit', 'serve', 'settings', 'standard-error'],
+  listen: ['cannot-start', 'settings'],
   serve: [
     'app',
     'cannot-start',
     'data-folder',
     'db',
+    'listen',
     'log',
     'passwords',
     'platform',
@@ -126,6 +128,7 @@ const allowed: Record<string, string[]> = {
   exit: ['cannot-start'],
   settings: ['cannot-start'],
   log: ['settings'],
+  'standard-error': ['log', 'settings'],
 };
 
 test('every import is seen', () => {
@@ -213,7 +216,7 @@ describe('routes', () => {
 
 test('Bun, Node and the environment are touched only where a runtime is meant', () => {
   const runtime =
-    /^(server|serve|exit|metrics|standard-error|cli\/.*|settings|data-folder|passwords\/bun|db\/(backup.*|client|connection|edge|embedded|migrate|restore))$/;
+    /^(server|serve|listen|exit|metrics|standard-error|cli\/.*|settings|data-folder|passwords\/bun|db\/(backup.*|client|connection|edge|embedded|migrate|restore))$/;
   for (const { name, text, packages } of sources) {
     if (runtime.test(name)) continue;
     // Without comments and types, which may name what they like.
