@@ -3,9 +3,17 @@
  * under Bun: its heap spaces, handles and garbage collections are V8's and read 0.
  */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
-import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import {
+  AggregatorRegistry,
+  Counter,
+  Gauge,
+  Histogram,
+  type MetricObjectWithValues,
+  type MetricValue,
+  Registry,
+} from 'prom-client';
 import { version } from '../package.json';
-import type { Metrics } from './platform.ts';
+import type { Metrics, Siblings } from './platform.ts';
 
 /** From a cached answer to the longest wait that the bounds allow. */
 const REQUEST_BUCKETS_SECONDS = [
@@ -14,6 +22,9 @@ const REQUEST_BUCKETS_SECONDS = [
 const EVENT_LOOP_RESOLUTION_MS = 20;
 const NANOSECONDS = 1e9;
 const MICROSECONDS = 1e6;
+
+/** How the values of several processes become one. */
+type Aggregator = 'sum' | 'min';
 
 /** Something that is done so many at once, while others wait. */
 interface Gate {
@@ -27,8 +38,15 @@ export interface Gates {
   readonly passwords: Gate;
 }
 
-/** Begins to measure. The gates are read when somebody asks. */
-export function createMetrics({ database, passwords }: Gates): Metrics {
+/** What one process shows, to be added up with what others do. */
+export type Snapshot = MetricObjectWithValues<MetricValue<string>>[];
+
+export interface ProcessMetrics extends Metrics {
+  snapshot(): Promise<Snapshot>;
+}
+
+/** Begins to measure. The gates are read when somebody asks. @param siblings are shown together with this process. */
+export function createMetrics({ database, passwords }: Gates, siblings?: Siblings): ProcessMetrics {
   const registry = new Registry();
   const registers = [registry];
   const requests = new Histogram({
@@ -44,11 +62,12 @@ export function createMetrics({ database, passwords }: Gates): Metrics {
     labelNames: ['limit'],
     registers,
   });
-  const gauge = (name: string, help: string, read: () => number) =>
+  const gauge = (name: string, help: string, read: () => number, aggregator: Aggregator = 'sum') =>
     new Gauge({
       name,
       help,
       registers,
+      aggregator,
       collect() {
         this.set(read());
       },
@@ -64,6 +83,7 @@ export function createMetrics({ database, passwords }: Gates): Metrics {
       },
     });
 
+  gauge('mantou_processes', 'Processes that serve the port and are counted here.', () => 1);
   gauge(
     'mantou_database_connections_in_use',
     'Connections of the pool that run a statement or a transaction.',
@@ -108,20 +128,31 @@ export function createMetrics({ database, passwords }: Gates): Metrics {
     'process_start_time_seconds',
     'Start time of the process since unix epoch in seconds.',
     () => started_at_seconds,
+    'min',
   );
   new Gauge({
     name: 'mantou_build_info',
     help: 'Always 1; the labels name the versions.',
     labelNames: ['version', 'bun'],
     registers,
+    aggregator: 'first',
   }).set({ version, bun: Bun.version }, 1);
+
+  const snapshot = () => registry.getMetricsAsJSON() as Promise<Snapshot>;
+  siblings?.on('metrics', snapshot);
+  async function printAll(siblings: Siblings) {
+    const own = await snapshot();
+    const others = (await siblings.ask('metrics', own)) as Snapshot[];
+    return AggregatorRegistry.aggregate([own, ...others]).metrics();
+  }
 
   return {
     countRequest: (method, route, status, seconds) =>
       requests.observe({ method, route, status }, seconds),
     countLimit: (limit) => limits.inc({ limit }),
     showStreams: (open) => streams.set(open),
-    print: () => registry.metrics(),
+    print: siblings ? () => printAll(siblings) : () => registry.metrics(),
+    snapshot,
   };
 }
 
@@ -134,6 +165,7 @@ function eventLoopDelay(registers: Registry[]) {
     help: 'How late the event loop runs its timers, since the last scrape; quantile 1 is the longest.',
     labelNames: ['quantile'],
     registers,
+    aggregator: 'max',
     collect() {
       for (const quantile of [0.5, 0.99])
         this.set({ quantile }, delays.percentile(quantile * 100) / NANOSECONDS);
@@ -141,4 +173,16 @@ function eventLoopDelay(registers: Registry[]) {
       delays.reset();
     },
   });
+}
+
+/** What has happened, without what is. */
+export const countsOf = (snapshot: Snapshot): Snapshot =>
+  snapshot.filter(({ type }) => ['counter', 'histogram'].includes(String(type)));
+
+/**
+ * What has happened in processes that are gone. Without it sums would fall, and Prometheus take that for a new beginning.
+ * @param counts of a process that has just ended.
+ */
+export async function addToPast(past: Snapshot, counts: Snapshot): Promise<Snapshot> {
+  return AggregatorRegistry.aggregate([past, counts]).getMetricsAsJSON() as Promise<Snapshot>;
 }

@@ -44,6 +44,27 @@ export interface Shutdown {
   tell(): boolean;
 }
 
+/** The other processes that serve the same port. */
+export interface Siblings {
+  /** Tells all of them, soon. @returns when it is on its way. */
+  tell(topic: Topic, message?: unknown): Promise<void>;
+  /** Asks all of them. @returns the answers of those who answer in time. */
+  ask(topic: Topic, message?: unknown): Promise<unknown[]>;
+  /** What `heard` returns goes to whoever has asked. */
+  on(topic: Topic, heard: (message: unknown) => unknown): void;
+}
+
+/**
+ * `credentials_ended`: some session or token counts no more. `requests_taken`: what clients have used of their limits.
+ * `readiness_asked`, `readiness_refused`: by whoever watches it. `metrics`: what was counted.
+ */
+export type Topic =
+  | 'credentials_ended'
+  | 'requests_taken'
+  | 'readiness_asked'
+  | 'readiness_refused'
+  | 'metrics';
+
 export interface Platform {
   /** Elysia's own seam; it knows Bun by itself. */
   readonly adapter?: ElysiaConfig<''>['adapter'];
@@ -72,4 +93,6 @@ export interface Platform {
   readonly metrics?: Metrics;
   /** Where there is none, the runtime ends requests by itself. */
   readonly shutdown?: Shutdown;
+  /** Where there are none, this process is alone at its port. */
+  readonly siblings?: Siblings;
 }

@@ -8,7 +8,7 @@ import { migrate } from './db/migrate.ts';
 import { listen, urlOf } from './listen.ts';
 import type { Log } from './log.ts';
 import { bunPasswords } from './passwords/bun.ts';
-import type { Platform } from './platform.ts';
+import type { Platform, Siblings } from './platform.ts';
 import { buildDocument } from './plugins/openapi.ts';
 import type { Settings } from './settings.ts';
 import { createShutdown } from './shutdown.ts';
@@ -16,6 +16,10 @@ import { openLog } from './standard-error.ts';
 
 /** Requests in flight get this long to finish once a stop is asked for and the readiness has told so. */
 const DRAIN_TIMEOUT_MS = 4000;
+/** How long a process that retires tells those who have a connection, with an answer, to make their next one elsewhere. */
+const RETIRE_NOTICE_MS = 2000;
+/** Nobody waits for it, so requests in flight get as long as they take, but for those without an end. */
+const RETIRE_TIMEOUT_MS = 60_000;
 
 export interface RunningServer {
   /** Without a slash at the end. */
@@ -27,12 +31,16 @@ export interface RunningServer {
    * and the embedded server.
    */
   stop(): Promise<void>;
+  /** Ends as well, while others go on at the same port: nobody who asks for the readiness hears of it. */
+  retire(): Promise<void>;
 }
 
 /** What a test may replace. */
 interface Surroundings {
   log?: Log;
   now?: () => Date;
+  /** The processes that serve the same port; undefined: the port is this process's alone. */
+  siblings?: Siblings;
 }
 
 /**
@@ -41,7 +49,7 @@ interface Surroundings {
  */
 export async function serve(
   settings: Settings,
-  surroundings: Surroundings = {},
+  { log = openLog(settings), now = () => new Date(), siblings }: Surroundings = {},
 ): Promise<RunningServer> {
   // It takes a while to load, which the database needs as well.
   const loading = import('./metrics.ts');
@@ -49,26 +57,25 @@ export async function serve(
   const joined = await joinDatabase(settings);
   let pool: Pool | undefined;
   let metrics_server: Bun.Server<undefined> | undefined;
-  const close = async () => {
+  const close = once(async () => {
     await metrics_server?.stop(true);
     await pool?.close();
     await joined.leave();
-  };
+  });
   try {
     await migrate(joined.url);
-    const log = surroundings.log ?? openLog(settings);
     pool = openPool(joined.url, settings, () => locate(joined, log));
-    const passwords = bunPasswords();
+    const passwords = bunPasswords(siblings && settings.workers);
     const { createMetrics } = await loading;
-    const metrics = createMetrics({ database: pool, passwords });
-    const shutdown = createShutdown();
+    const metrics = createMetrics({ database: pool, passwords }, siblings);
+    const shutdown = createShutdown(siblings);
     const platform: Platform = {
       settings,
       jwt_secret,
       database: pool.database,
       passwords,
       log,
-      now: surroundings.now ?? (() => new Date()),
+      now,
       address_of: (request) => server.requestIP(request)?.address,
       streamed: (pieces) => pieces,
       openapi_document: buildDocument,
@@ -76,31 +83,51 @@ export async function serve(
       listen: pool.listen,
       metrics,
       shutdown,
+      siblings,
     };
-    const { metrics_port } = settings;
+    const { port, metrics_port } = settings;
+    const shared = siblings !== undefined;
     if (metrics_port !== undefined) {
-      const { fetch } = createMetricsApp(platform);
-      const place = { setting: 'METRICS_PORT', port: metrics_port, shared: false } as const;
-      metrics_server = listen(settings, place, fetch);
+      const place = { setting: 'METRICS_PORT', port: metrics_port, shared } as const;
+      metrics_server = listen(settings, place, createMetricsApp(platform).fetch);
     }
-    const place = { setting: 'PORT', port: settings.port, shared: false } as const;
-    const server = listen(settings, place, createApp(platform).fetch);
+    const server = listen(settings, { setting: 'PORT', port, shared }, createApp(platform).fetch);
+    /** Finishes what is in flight, if it takes no longer than this, and takes everything apart. */
+    const end = async (timeout_ms: number) => {
+      await Promise.race([server.stop(), Bun.sleep(timeout_ms)]);
+      await server.stop(true);
+      // The line of a request has a turn of the event loop to itself, after its answer.
+      await new Promise((turn) => setImmediate(turn));
+      await close();
+    };
     return {
       url: urlOf(settings, server),
       metrics_url: metrics_server && urlOf(settings, metrics_server),
       async stop() {
         await shutdown.begin();
-        await Promise.race([server.stop(), Bun.sleep(DRAIN_TIMEOUT_MS)]);
-        await server.stop(true);
-        // The line of a request has a turn of the event loop to itself, after its answer.
-        await new Promise((turn) => setImmediate(turn));
-        await close();
+        await end(DRAIN_TIMEOUT_MS);
+      },
+      async retire() {
+        shutdown.retire();
+        await Bun.sleep(RETIRE_NOTICE_MS);
+        await end(RETIRE_TIMEOUT_MS);
+        // What this process has counted has happened.
+        await siblings?.tell('metrics', await metrics.snapshot());
       },
     };
   } catch (error) {
     await close();
     throw error;
   }
+}
+
+/** Two ends may meet: who retires can be stopped. */
+function once(work: () => Promise<void>): () => Promise<void> {
+  let done: Promise<void> | undefined;
+  return () => {
+    done ??= work();
+    return done;
+  };
 }
 
 /** Where the database is by now. An embedded server that has died is started again, and somebody should know. */

@@ -10,6 +10,8 @@ export interface Settings {
   /** Unset: the embedded PostgreSQL under `data_dir`. */
   readonly database_url: string | undefined;
   readonly data_dir: string;
+  /** How many processes serve the port, each with a pool of its own. */
+  readonly workers: number;
   readonly database_pool_size: number;
   readonly database_prepare: boolean;
   readonly database_statement_timeout_seconds: number;
@@ -48,6 +50,8 @@ const ACCESS_TOKEN_TTL_DAYS_MAX = 365;
 const REFRESH_TOKEN_TTL_DAYS_MAX = 90;
 const EVENTS_RETENTION_DAYS_MAX = 3650;
 const TRUSTED_PROXIES_MAX = 10;
+/** Far more than one machine has use for. */
+const WORKERS_MAX = 64;
 /** A body is held in memory. */
 const BODY_LIMIT_MIB_MAX = 1024;
 
@@ -140,6 +144,7 @@ export function readSettings(environment: Record<string, string | undefined>): S
       (text) => (isPostgresUrl(text) ? text : undefined),
     ),
     data_dir: value('DATA_DIR') ?? './.data',
+    workers: integer('WORKERS', 1, 1, WORKERS_MAX),
     database_pool_size: integer('DATABASE_POOL_SIZE', 10, 1, 1000),
     database_prepare: oneOf('DATABASE_PREPARE', 'true', ['true', 'false']) === 'true',
     database_statement_timeout_seconds: duration(

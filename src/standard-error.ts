@@ -7,8 +7,12 @@ const STANDARD_ERROR = 2;
 /** A reader that stands still must not fill the memory: what does not fit is lost. */
 const PENDING_LENGTH_MAX = 1024 ** 2;
 const RETRY_MS = 10;
+/** What a pipe takes whole or not at all (PIPE_BUF): lines of processes that share it do not run into each other. */
+const PIECE_BYTES_MAX = 4096;
 /** How long the end of the process waits for a reader who is slow. */
 const LAST_WAIT_MS = 1000;
+
+const NEWLINE = 0x0a;
 
 /** To wait where no event loop turns any more. */
 const stillness = new Int32Array(new SharedArrayBuffer(4));
@@ -36,7 +40,7 @@ function flush() {
   let bytes = Buffer.from(pending);
   pending = '';
   try {
-    while (bytes.length > 0) bytes = bytes.subarray(writeSync(STANDARD_ERROR, bytes));
+    while (bytes.length > 0) bytes = bytes.subarray(writeSync(STANDARD_ERROR, firstPieceOf(bytes)));
   } catch (error) {
     // Nobody reads any more: there is nobody to tell either.
     if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') return;
@@ -44,6 +48,13 @@ function flush() {
     scheduled = true;
     setTimeout(flush, RETRY_MS);
   }
+}
+
+/** As many whole lines as fit, or one that is longer. */
+function firstPieceOf(bytes: Buffer): Buffer {
+  if (bytes.length <= PIECE_BYTES_MAX) return bytes;
+  const fits = bytes.lastIndexOf(NEWLINE, PIECE_BYTES_MAX - 1);
+  return bytes.subarray(0, (fits === -1 ? bytes.indexOf(NEWLINE) : fits) + 1);
 }
 
 process.on('exit', () => {

@@ -44,7 +44,20 @@ const inRoom = (room: string) => sources.filter((source) => source.room === room
 
 /** What each room may import, beside its own files. A room that is not here may import nothing of the house. */
 const allowed: Record<string, string[]> = {
-  server: ['describe-error', 'exit', 'serve', 'settings', 'standard-error'],
+  server: [
+    'cannot-start',
+    'describe-error',
+    'exit',
+    'log',
+    'serve',
+    'settings',
+    'siblings',
+    'standard-error',
+    'supervisor',
+  ],
+  supervisor: ['cannot-start', 'listen', 'log', 'relay', 'settings', 'siblings'],
+  relay: ['metrics', 'platform', 'siblings'],
+  siblings: ['platform'],
   listen: ['cannot-start', 'settings'],
   serve: [
     'app',
@@ -216,7 +229,7 @@ describe('routes', () => {
 
 test('Bun, Node and the environment are touched only where a runtime is meant', () => {
   const runtime =
-    /^(server|serve|listen|exit|metrics|standard-error|cli\/.*|settings|data-folder|passwords\/bun|db\/(backup.*|client|connection|edge|embedded|migrate|restore))$/;
+    /^(server|serve|supervisor|relay|siblings|listen|exit|metrics|standard-error|cli\/.*|settings|data-folder|passwords\/bun|db\/(backup.*|client|connection|edge|embedded|migrate|restore))$/;
   for (const { name, text, packages } of sources) {
     if (runtime.test(name)) continue;
     // Without comments and types, which may name what they like.

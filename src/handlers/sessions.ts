@@ -239,7 +239,7 @@ export async function refreshSession(
   rules: SessionRules,
   device: Device,
   presented: string,
-  onEnd: () => void,
+  onEnd: () => Promise<void>,
 ): Promise<Grant> {
   const successor = await keyedDigest(rules.key, presented);
   const [presented_hash, successor_hash] = await Promise.all([
@@ -322,7 +322,7 @@ async function honourOrEnd(
   db: Database,
   presented_hash: string,
   successor_hash: string,
-  onEnd: () => void,
+  onEnd: () => Promise<void>,
 ) {
   const [token] = await db
     .select({
@@ -348,7 +348,7 @@ async function honourOrEnd(
   }
   if (!token) throw new Problem('invalid_refresh_token');
   await db.delete(sessions).where(eq(sessions.id, token.session_id));
-  onEnd();
+  await onEnd();
   throw new Problem('invalid_refresh_token', {
     audit: {
       event: token.is_spent ? 'refresh_token_reused' : 'session_expired',

@@ -15,12 +15,10 @@ const parameters = { algorithm: 'argon2id', memoryCost: MEMORY_KIB, timeCost: PA
 const HASHES_IN_FLIGHT_MAX = navigator.hardwareConcurrency;
 const HASHES_WAITING_PER_CORE_MAX = 32;
 
-export function bunPasswords(): Passwords {
-  const bound = boundedConcurrency(
-    'passwords',
-    HASHES_IN_FLIGHT_MAX,
-    HASHES_IN_FLIGHT_MAX * HASHES_WAITING_PER_CORE_MAX,
-  );
+/** @param processes that share the cores; each may use one at least. */
+export function bunPasswords(processes = 1): Passwords {
+  const cores = Math.max(1, Math.floor(HASHES_IN_FLIGHT_MAX / processes));
+  const bound = boundedConcurrency('passwords', cores, cores * HASHES_WAITING_PER_CORE_MAX);
   return {
     hash: (password) => bound.run(() => Bun.password.hash(password, parameters)),
     verify: (password, hash) => bound.run(() => verify(password, hash)),

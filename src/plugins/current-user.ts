@@ -13,14 +13,20 @@ import type { AccessTokensPlugin } from './access-tokens.ts';
 import { createCredentialCache } from './credential-cache.ts';
 
 /** Who is behind a session or an API token, remembered for a moment. A route that ends one says `forgetCredentials`. */
-export const credentials = ({ database, now }: Platform) => {
+export const credentials = ({ database, now, siblings }: Platform) => {
   const sessions = createCredentialCache((id) => findSessionUser(database, id), now);
   const api_tokens = createCredentialCache((token) => findApiTokenUser(database, token), now);
+  const forget = () => {
+    sessions.clear();
+    api_tokens.clear();
+  };
+  siblings?.on('credentials_ended', forget);
   return new Elysia({ name: 'credentials' }).decorate({
     credentials: { sessions, api_tokens },
-    forgetCredentials() {
-      sessions.clear();
-      api_tokens.clear();
+    /** Resolves once the siblings have forgotten them too. */
+    async forgetCredentials() {
+      forget();
+      await siblings?.ask('credentials_ended');
     },
   });
 };

@@ -50,7 +50,7 @@ export const apiTokens = (platform: Platform, current: CurrentUserPlugin) => {
       '/:token_id',
       async ({ user, params, set, forgetCredentials, audit }) => {
         await deleteApiToken(db, user, params.token_id);
-        forgetCredentials();
+        await forgetCredentials();
         audit('api_token_revoked', { user_id: user.id, token_id: params.token_id });
         return noContent(set);
       },

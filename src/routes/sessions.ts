@@ -117,7 +117,7 @@ const managing = (platform: Platform, current: CurrentUserPlugin) => {
       '/logout',
       async ({ user, set, forgetCredentials, audit }) => {
         await logOut(db, user);
-        forgetCredentials();
+        await forgetCredentials();
         audit('logged_out', { user_id: user.id, session_id: user.session_id });
         return noContent(set);
       },
@@ -139,7 +139,7 @@ const managing = (platform: Platform, current: CurrentUserPlugin) => {
       '/me/sessions',
       async ({ user, set, forgetCredentials, audit }) => {
         await endOtherSessions(db, user);
-        forgetCredentials();
+        await forgetCredentials();
         audit('other_sessions_ended', { user_id: user.id, session_id: user.session_id });
         return noContent(set);
       },
@@ -154,7 +154,7 @@ const managing = (platform: Platform, current: CurrentUserPlugin) => {
       '/me/sessions/:session_id',
       async ({ user, params, set, forgetCredentials, audit }) => {
         await endSession(db, user, params.session_id);
-        forgetCredentials();
+        await forgetCredentials();
         audit('session_ended', { user_id: user.id, session_id: params.session_id });
         return noContent(set);
       },

@@ -107,7 +107,7 @@ const account = (platform: Platform, current: CurrentUserPlugin) => {
       '/me/password',
       async ({ user, body, set, forgetCredentials, audit }) => {
         await changePassword(db, passwords, settings.rate_limit, user, body);
-        forgetCredentials();
+        await forgetCredentials();
         audit('password_changed', { user_id: user.id, session_id: user.session_id });
         return noContent(set);
       },
@@ -124,7 +124,7 @@ const account = (platform: Platform, current: CurrentUserPlugin) => {
       '/me',
       async ({ user, body, set, forgetCredentials, audit }) => {
         await deleteAccount(db, passwords, settings.rate_limit, user, body);
-        forgetCredentials();
+        await forgetCredentials();
         audit('account_deleted', { user_id: user.id });
         return noContent(set);
       },

@@ -139,7 +139,7 @@ export class Api {
   private readonly signer: AccessTokens;
 
   private constructor(
-    readonly server: RunningServer,
+    readonly server: Omit<RunningServer, 'retire'>,
     readonly database_url: string,
     settings: Settings,
     now: () => Date,

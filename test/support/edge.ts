@@ -72,7 +72,7 @@ export async function serveAtEdge(
   bundle: string,
   settings: Settings,
   { log, now }: { log: Log; now: () => Date },
-): Promise<RunningServer> {
+): Promise<Omit<RunningServer, 'retire'>> {
   const tests = Bun.serve({
     hostname: '127.0.0.1',
     port: 0,
