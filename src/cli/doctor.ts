@@ -143,7 +143,10 @@ async function checkDatabase(settings: Settings): Promise<[string, Findings][]> 
   }
 }
 
-async function checkServer(client: SQL, { database_pool_size }: Settings): Promise<Findings> {
+async function checkServer(
+  client: SQL,
+  { database_pool_size, workers }: Settings,
+): Promise<Findings> {
   const [server] = await client`
     select current_setting('server_version') as version, current_setting('server_version_num')::int as number,
       pg_encoding_to_char(encoding) as encoding, pg_is_in_recovery() as standby,
@@ -167,9 +170,14 @@ async function checkServer(client: SQL, { database_pool_size }: Settings): Promi
     findings.push(
       'a crash of the server can lose acknowledged writes: set fsync, full_page_writes and synchronous_commit to on',
     );
-  if (database_pool_size >= server.connections)
+  // While they are replaced there is one more.
+  const processes = workers === 1 ? 1 : workers + 1;
+  const wanted = database_pool_size * processes;
+  if (wanted >= server.connections)
     findings.push(
-      `DATABASE_POOL_SIZE=${database_pool_size} wants all ${server.connections} connections of the server: lower it, or raise max_connections, and count every process`,
+      workers === 1
+        ? `DATABASE_POOL_SIZE=${database_pool_size} wants all ${server.connections} connections of the server: lower it, or raise max_connections, and count every process`
+        : `DATABASE_POOL_SIZE=${database_pool_size} for WORKERS=${workers}, and for one that replaces another, wants ${wanted} connections, and the server has ${server.connections}: lower one, or raise max_connections`,
     );
   return findings;
 }

@@ -164,6 +164,13 @@ describe('database', () => {
     expect(finding).toStartWith('database: DATABASE_POOL_SIZE=1000 wants all ');
   });
 
+  test('pools of all workers that want more than there is', async () => {
+    const [finding] = await findingsOf({ DATABASE_POOL_SIZE: '300', WORKERS: '64' });
+    expect(finding).toStartWith(
+      'database: DATABASE_POOL_SIZE=300 for WORKERS=64, and for one that replaces another, wants 19500 connections',
+    );
+  });
+
   test('a user who may too little', async () => {
     const role = `doctor_${crypto.randomUUID().slice(0, 8)}`;
     await sql.unsafe(`create role ${role} login password 'x'`);
