@@ -56,13 +56,15 @@ export interface Siblings {
 
 /**
  * `credentials_ended`: some session or token counts no more. `requests_taken`: what clients have used of their limits.
- * `readiness_asked`, `readiness_refused`: by whoever watches it. `metrics`: what was counted.
+ * `readiness_asked`, `readiness_refused`: by whoever watches it. `streams_open`: how many a user has. `metrics`: what was
+ * counted.
  */
 export type Topic =
   | 'credentials_ended'
   | 'requests_taken'
   | 'readiness_asked'
   | 'readiness_refused'
+  | 'streams_open'
   | 'metrics';
 
 export interface Platform {

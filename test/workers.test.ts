@@ -31,6 +31,7 @@ useProcesses();
 const root = join(import.meta.dir, '..');
 /** What an address and a user may send at once. */
 const USER_QUOTA = 1000;
+const STREAMS_MAX = 20;
 
 let DATABASE_URL: string;
 let sql: SQL;
@@ -468,6 +469,16 @@ describe('across workers', () => {
       const [, remaining] = /^"user";r=(\d+);/.exec(headers.get('ratelimit') ?? '') ?? [];
       return Number(remaining) < USER_QUOTA / 2;
     });
+  });
+
+  test('streams count together', async () => {
+    const [one, other] = await both();
+    const token = await logIn(url);
+    const open = async ({ pid }: Conversation) =>
+      (await (await converseWith(url, pid)).get('/changes/stream', token)).status;
+    for (let n = 0; n < STREAMS_MAX; n += 2)
+      expect([await open(one), await open(other)]).toEqual([200, 200]);
+    expect([await open(one), await open(other)]).toEqual([429, 429]);
   });
 
   test('a request that is sent to both under one key is done once', async () => {

@@ -64,7 +64,7 @@ export interface ChangeStream {
 }
 
 export function createChangeStream(platform: Platform): ChangeStream {
-  const { database: db, settings, listen, log, metrics, shutdown, streamed } = platform;
+  const { database: db, settings, listen, log, metrics, shutdown, siblings, streamed } = platform;
   const retention_seconds = settings.events_retention_seconds;
   const followers = new Set<Follower>();
   const catching_up = boundedConcurrency('catching up', CATCHING_UP_MAX, FOLLOWERS_MAX);
@@ -73,6 +73,17 @@ export function createChangeStream(platform: Platform): ChangeStream {
   let stopLooking: (() => void) | undefined;
   const announce = coalesced(ANNOUNCE_INTERVAL_MS, () => sequenceEvents(db, retention_seconds));
   const look = coalesced(0, passOn);
+
+  const countOwn = (user_id: string) =>
+    [...followers].filter((follower) => follower.user_id === user_id).length;
+  siblings?.on('streams_open', (user_id) => countOwn(user_id as string));
+
+  async function refuseTooMany({ id }: CurrentUser) {
+    if (followers.size >= FOLLOWERS_MAX) throw new Problem('overloaded', { limit: 'streams' });
+    const elsewhere = ((await siblings?.ask('streams_open', id)) ?? []) as number[];
+    const open = elsewhere.reduce((sum, count) => sum + count, countOwn(id));
+    if (open >= of_user.quota) throw rateLimited(of_user, of_user.window_seconds);
+  }
 
   /** Begins when the first follower comes. */
   function beginLooking(listen: NonNullable<Platform['listen']>) {
@@ -132,7 +143,7 @@ export function createChangeStream(platform: Platform): ChangeStream {
     // Where nobody can listen, whoever looks gives the events their places.
     announce: listen ? announce : () => undefined,
     async follow(user, since, authenticate) {
-      refuseTooMany(followers, user);
+      await refuseTooMany(user);
       // Sequences, judges the cursor, and says where "now" is.
       const first = await listChanges(db, user, { since, limit: PAGE_ROWS }, retention_seconds);
       const places = await placesOf(db, user);
@@ -262,13 +273,6 @@ export const announcing = (changes: ChangeStream) =>
   );
 
 const elapsed = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
-
-function refuseTooMany(followers: ReadonlySet<Follower>, user: CurrentUser) {
-  if (followers.size >= FOLLOWERS_MAX) throw new Problem('overloaded', { limit: 'streams' });
-  let own = 0;
-  for (const { user_id } of followers) if (user_id === user.id) own += 1;
-  if (own >= of_user.quota) throw rateLimited(of_user, of_user.window_seconds);
-}
 
 /** JSON has no line breaks of its own, so one line of data holds it. */
 const written = (event: Event) =>
