@@ -229,7 +229,7 @@ describe('routes', () => {
 
 test('Bun, Node and the environment are touched only where a runtime is meant', () => {
   const runtime =
-    /^(server|serve|supervisor|relay|siblings|listen|exit|metrics|standard-error|cli\/.*|settings|data-folder|passwords\/bun|db\/(backup.*|client|connection|edge|embedded|migrate|restore))$/;
+    /^(server|serve|supervisor|relay|siblings|listen|exit|metrics|standard-error|cli\/.*|settings|data-folder|passwords\/(background-threads|bun)|db\/(backup.*|client|connection|edge|embedded|migrate|restore))$/;
   for (const { name, text, packages } of sources) {
     if (runtime.test(name)) continue;
     // Without comments and types, which may name what they like.

@@ -2,6 +2,7 @@
 import { boundedConcurrency } from '../bounded-concurrency.ts';
 import type { Passwords } from '../platform.ts';
 import { inspectHash, MEMORY_KIB, NOBODYS_HASH, PASSES } from './argon2id.ts';
+import { lowerPoolPriority } from './background-threads.ts';
 import { commonPasswords } from './common.ts';
 
 /** Bun's argon2 has one lane always. */
@@ -19,9 +20,15 @@ const HASHES_WAITING_PER_CORE_MAX = 32;
 export function bunPasswords(processes = 1): Passwords {
   const cores = Math.max(1, Math.floor(HASHES_IN_FLIGHT_MAX / processes));
   const bound = boundedConcurrency('passwords', cores, cores * HASHES_WAITING_PER_CORE_MAX);
+  let lowered = 0;
+  /** A hash is begun. While there are fewer threads than cores, it may have started one. */
+  function inBackground<T>(computing: Promise<T>): Promise<T> {
+    if (lowered < HASHES_IN_FLIGHT_MAX) lowered = lowerPoolPriority();
+    return computing;
+  }
   return {
-    hash: (password) => bound.run(() => Bun.password.hash(password, parameters)),
-    verify: (password, hash) => bound.run(() => verify(password, hash)),
+    hash: (password) => bound.run(() => inBackground(Bun.password.hash(password, parameters))),
+    verify: (password, hash) => bound.run(() => inBackground(verify(password, hash))),
     inspect: inspectHash,
     common: commonPasswords,
     get in_flight() {

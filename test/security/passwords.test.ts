@@ -1,5 +1,6 @@
 /** Which passwords are refused, how stored hashes are read and renewed, and how many are computed at once. */
 import { describe, expect, test } from 'bun:test';
+import { readdirSync, readFileSync } from 'node:fs';
 import { v7 as uuidv7 } from 'uuid';
 import { createApp } from '../../src/app.ts';
 import { boundedConcurrency } from '../../src/bounded-concurrency.ts';
@@ -303,6 +304,25 @@ describe('hashes at once', () => {
     }
     expect([bound.in_flight, bound.waiting, started]).toEqual([0, 0, ['a', 'b', 'c', 'd', 'f']]);
   });
+
+  test.if(process.platform === 'linux')(
+    'are computed by threads that give way to all others',
+    async () => {
+      const { hash } = bunPasswords();
+      // A thread that the first has started may not have its name yet.
+      for (let n = 0; n < 3; n += 1) await hash(password);
+      const threads = readdirSync('/proc/self/task').map((thread) => {
+        const stat = readFileSync(`/proc/self/task/${thread}/stat`, 'utf8');
+        const [, name, rest = ''] = /\((.*)\) (.*)/.exec(stat) ?? [];
+        // proc(5): niceness is the nineteenth field, and the third the first after the name.
+        return { name, niceness: Number(rest.split(' ')[16]) };
+      });
+      const pool = threads.filter(({ name }) => name?.startsWith('Bun Pool'));
+      expect(pool.length).toBeGreaterThan(0);
+      expect(pool.every(({ niceness }) => niceness === 10)).toBe(true);
+      expect(threads.find(({ name }) => name === 'bun')).toMatchObject({ niceness: 0 });
+    },
+  );
 
   test('that fail free their place, whether others wait or not', async () => {
     const { started, ends, work } = held();
