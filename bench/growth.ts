@@ -44,39 +44,46 @@ interface Side {
 
 // --- The databases ---------------------------------------------------------------------------------------------------
 
-async function open(admin: SQL, admin_url: string, tasks: number): Promise<Side> {
-  const name = `tasks_${tasks}`;
-  const url = new URL(admin_url);
-  url.pathname = `/${name}`;
-  const [there] = await admin`select from pg_database where datname = ${name}`;
-  if (!there) await make(admin, url.href, name, tasks);
+async function open(admin_url: string, tasks: number): Promise<Side> {
+  const url = urlOf(admin_url, nameOf(tasks));
   const settings = readSettings({
-    DATABASE_URL: url.href,
+    DATABASE_URL: url,
     JWT_SECRET: 'unused'.repeat(8),
+    ACCESS_TOKEN_TTL: '1h',
     RATE_LIMIT: 'off',
     LOG_LEVEL: 'silent',
   });
   const server = await serve({ ...settings, port: 0 });
   const [reader, busy] = [await logIn(server, 'reader'), await logIn(server, 'busy')];
-  const sql = new SQL({ url: url.href, max: 1 });
+  const sql = new SQL({ url, max: 1 });
   const [projects] = await sql`select
     (select id from projects where name = 'Project 0') as large, (select id from projects where name = 'Project 1') as small`;
   await sql.close();
-  const lists = { reader: openLists(url.href, reader.id), busy: openLists(url.href, busy.id) };
+  const lists = { reader: openLists(url, reader.id), busy: openLists(url, busy.id) };
   return { tasks, server, dataset: projects, reader, busy, lists };
 }
 
-/** Under another name until it is whole. */
-async function make(admin: SQL, url: string, name: string, tasks: number) {
+const nameOf = (tasks: number) => `tasks_${tasks}`;
+
+function urlOf(admin_url: string, database: string): string {
+  const url = new URL(admin_url);
+  url.pathname = `/${database}`;
+  return url.href;
+}
+
+/** Makes the database unless it is there; under another name until it is whole. */
+async function make(admin: SQL, admin_url: string, tasks: number) {
+  const name = nameOf(tasks);
+  const [there] = await admin`select from pg_database where datname = ${name}`;
+  if (there) return;
   const begun = performance.now();
-  const draft = new URL(url);
-  draft.pathname = `/${name}_draft`;
+  const draft = urlOf(admin_url, `${name}_draft`);
   await admin.unsafe(`drop database if exists ${name}_draft with (force)`);
   await admin.unsafe(`create database ${name}_draft`);
-  await migrate(draft.href);
+  await migrate(draft);
   const server = await serve({
     ...readSettings({
-      DATABASE_URL: draft.href,
+      DATABASE_URL: draft,
       JWT_SECRET: 'unused'.repeat(8),
       LOG_LEVEL: 'silent',
     }),
@@ -84,8 +91,8 @@ async function make(admin: SQL, url: string, name: string, tasks: number) {
   });
   const [reader, busy] = [await register(server, 'reader'), await register(server, 'busy')];
   await server.stop();
-  await fill(draft.href, reader, tasks, SKEW);
-  const sql = new SQL({ url: draft.href, max: 1 });
+  await fill(draft, reader, tasks, SKEW);
+  const sql = new SQL({ url: draft, max: 1 });
   await sql`insert into project_members (project_id, user_id, role) select id, ${busy.id}::uuid, 'editor' from projects`;
   await sql.unsafe('vacuum (analyze) project_members');
   await sql.close();
@@ -256,7 +263,8 @@ async function main() {
     ])
       await admin.unsafe(`alter system set ${setting}`);
     await admin`select pg_reload_conf()`;
-    for (const size of SIZES) sides.push(await open(admin, postgres.url, size));
+    for (const size of SIZES) await make(admin, postgres.url, size);
+    for (const size of SIZES) sides.push(await open(postgres.url, size));
     await mkdir(RESULTS, { recursive: true });
     for (const size of SIZES) await Bun.file(join(RESULTS, `plans-${size}.txt`)).write('');
     const measured: Measured[] = [];

@@ -12,6 +12,11 @@ export interface Passwords {
    * answer is false after the same work. @throws {Problem} `overloaded` when too many hashes are in flight.
    */
   verify(password: string, hash: string | undefined): Promise<boolean>;
+  /**
+   * Lets so many log-ins at once come to the database as keep the hashing busy, and refuses more than can be hashed soon
+   * before they have cost a statement. @throws {Problem} `overloaded`, and what `work` throws.
+   */
+  inTurn<T>(work: () => Promise<T>): Promise<T>;
   inspect(hash: string): HashCondition;
   /** The passwords that are tried first, in lower case. */
   common(): Promise<ReadonlySet<string>>;

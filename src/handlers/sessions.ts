@@ -68,7 +68,7 @@ export async function logIn(
     return beginSession(db, rules, device, account);
   };
   // Once more where the hash was another by then: a log-in beside this one made it anew, or the password was changed.
-  const grant = (await attempt()) ?? (await attempt());
+  const grant = await passwords.inTurn(async () => (await attempt()) ?? (await attempt()));
   if (!grant) throw new Problem('invalid_credentials');
   return grant;
 }

@@ -15,11 +15,18 @@ const parameters = { algorithm: 'argon2id', memoryCost: MEMORY_KIB, timeCost: PA
  */
 const HASHES_IN_FLIGHT_MAX = navigator.hardwareConcurrency;
 const HASHES_WAITING_PER_CORE_MAX = 32;
+/** A log-in is at the database before and after its hash: enough for the cores, and few beside the pool's connections. */
+const LOG_INS_PER_CORE_MAX = 3;
 
 /** @param processes that share the cores; each may use one at least. */
 export function bunPasswords(processes = 1): Passwords {
   const cores = Math.max(1, Math.floor(HASHES_IN_FLIGHT_MAX / processes));
   const bound = boundedConcurrency('passwords', cores, cores * HASHES_WAITING_PER_CORE_MAX);
+  const log_ins = boundedConcurrency(
+    'passwords',
+    cores * LOG_INS_PER_CORE_MAX,
+    cores * HASHES_WAITING_PER_CORE_MAX,
+  );
   let lowered = 0;
   /** A hash is begun. While there are fewer threads than cores, it may have started one. */
   function inBackground<T>(computing: Promise<T>): Promise<T> {
@@ -29,13 +36,14 @@ export function bunPasswords(processes = 1): Passwords {
   return {
     hash: (password) => bound.run(() => inBackground(Bun.password.hash(password, parameters))),
     verify: (password, hash) => bound.run(() => inBackground(verify(password, hash))),
+    inTurn: log_ins.run,
     inspect: inspectHash,
     common: commonPasswords,
     get in_flight() {
       return bound.in_flight;
     },
     get waiting() {
-      return bound.waiting;
+      return bound.waiting + log_ins.waiting;
     },
   };
 }

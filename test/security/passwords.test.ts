@@ -378,6 +378,7 @@ describe('hashes at once', () => {
 const stub = (changes: Partial<Passwords>): Passwords => ({
   hash: passwords.hash,
   verify: passwords.verify,
+  inTurn: (work) => work(),
   inspect: passwords.inspect,
   common: passwords.common,
   in_flight: 0,
