@@ -5,7 +5,7 @@
  *
  *   --vs URL      another server with the routes of the seed joins (may be repeated)
  *   --peers DIR   Fastify and FastAPI, as they lie there, join
- *   --rounds 5 --seconds 4 --mixes "list tasks,read"
+ *   --rounds 5 --seconds 3 --mixes "list tasks,read"
  */
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -24,7 +24,7 @@ import { settleAt } from './speed/strangers.ts';
 
 const RESULTS = join(import.meta.dir, 'results');
 /** What is compiled while it runs is slow at first. */
-const WARM_UP_SECONDS = 6;
+const WARM_UP_SECONDS = 2;
 const FIRST_WARM_UP_SECONDS = 10;
 const LATENCY_CONNECTIONS = [1, 2, 4, 8, 16, 32, 64, 128];
 
@@ -33,7 +33,7 @@ const { values: options } = parseArgs({
     vs: { type: 'string', multiple: true, default: [] },
     peers: { type: 'string' },
     rounds: { type: 'string', default: '5' },
-    seconds: { type: 'string', default: '4' },
+    seconds: { type: 'string', default: '3' },
     mixes: { type: 'string', default: Object.keys(mixes).join(',') },
   },
 });

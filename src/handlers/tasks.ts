@@ -221,12 +221,14 @@ type Values<Fields> = {
   [Name in keyof Fields]: Name extends 'labels' ? string : Fields[Name];
 };
 
-function asValues<Fields extends TaskPatch>({ labels, due_at, ...fields }: Fields) {
+/** In one order, whatever the client's: the statement is the same. */
+function asValues<Fields extends TaskPatch>(fields: Fields) {
+  const { title, description, status, priority, due_at, assignee_id, labels } = fields;
   return {
-    ...fields,
-    ...(due_at !== undefined && { due_at: inUtc(due_at) }),
-    ...(labels && { labels: tasks.labels.mapToDriverValue(labels) as string }),
-  } as unknown as Values<Fields>;
+    ...{ title, description, status, priority, assignee_id },
+    due_at: due_at && inUtc(due_at),
+    labels: labels && (tasks.labels.mapToDriverValue(labels) as string),
+  } as Values<Fields>;
 }
 
 export const inUtc = (due_at: string | null) =>
