@@ -165,6 +165,8 @@ test('copies are what the server has, and the feed has no gap and no double', as
   );
   const read: Json[] = [];
   let writing = true;
+  // Until the last of the transactions that are held open has ended.
+  let reading = true;
 
   /** Tasks that are known to have been there. */
   const tasks: string[] = [];
@@ -230,7 +232,7 @@ test('copies are what the server has, and the feed has no gap and no double', as
     }
   })();
   const reader = (async () => {
-    for (let cursor = start.next_cursor, rest = 1; writing || rest > 0; ) {
+    for (let cursor = start.next_cursor, rest = 1; reading || rest > 0; ) {
       const { status, body } = await ada.get(`/changes?limit=${pick([1, 7, 200])}&since=${cursor}`);
       if (status !== 200) continue;
       read.push(...body.items);
@@ -242,7 +244,9 @@ test('copies are what the server has, and the feed has no gap and no double', as
 
   await Promise.all(writers);
   writing = false;
-  await Promise.all([...transactions, killer, reader]);
+  await Promise.all([...transactions, killer]);
+  reading = false;
+  await reader;
   for (const one of mirrors) one.calm();
 
   for (const [n, one] of mirrors.entries()) {

@@ -326,8 +326,13 @@ describe('the end', () => {
       await until('the request waits for the table', isWaiting);
       service.kill('SIGTERM');
       await until('new requests are refused', async () => (await statusOf(url)) === 0);
-      // Now it cannot end by itself.
-      kill(pids[0], 'SIGSTOP');
+      const running = async () => {
+        const run = await Promise.all(pids.map(isRunning));
+        return pids.filter((_, n) => run[n]);
+      };
+      await until('the idle worker has ended', async () => (await running()).length === 1);
+      // Now the other cannot end by itself.
+      kill((await running())[0], 'SIGSTOP');
       expect(await service.stop('SIGINT')).toBe(1);
       for (const pid of pids) await until(`the end of ${pid}`, async () => !(await isRunning(pid)));
     });
