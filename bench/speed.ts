@@ -98,6 +98,10 @@ async function turn(contender: Contender): Promise<Sample[]> {
   }
 }
 
+/** What was not found is a dash. */
+const shown = (value: number, digits: number) =>
+  Number.isNaN(value) ? '–' : value.toFixed(digits);
+
 const shuffled = <T>(items: readonly T[]) =>
   items
     .map((item) => ({ item, place: Math.random() }))
@@ -198,13 +202,12 @@ function printTable(samples: readonly Sample[], hashes: readonly number[]) {
       b.requests_per_second - a.requests_per_second,
   );
   for (const one of summaries) {
-    const faster = ratio(samples, one.mix, ['mantou', one.server], 'requests_per_second').toFixed(
-      2,
-    );
-    const cheaper = ratio(samples, one.mix, ['mantou', one.server], 'cpu_us').toFixed(2);
+    const pair: [string, string] = ['mantou', one.server];
+    const faster = shown(ratio(samples, one.mix, pair, 'requests_per_second'), 2);
+    const cheaper = shown(ratio(samples, one.mix, pair, 'cpu_us'), 2);
     const itself = one.server === 'mantou';
     console.log(
-      `| ${one.mix} | ${one.server} | ${one.requests_per_second.toFixed(0)} (${one.least.toFixed(0)} to ${one.most.toFixed(0)}) | ${itself ? '' : `× ${faster}`} | ${one.p50_ms.toFixed(1)} | ${one.p99_ms.toFixed(1)} | ${one.cpu_us.toFixed(0)} | ${itself ? '' : `× ${cheaper}`} | ${one.memory_mib.toFixed(0)} |${one.failed > 0 ? ` ${one.failed} failed` : ''}`,
+      `| ${one.mix} | ${one.server} | ${one.requests_per_second.toFixed(0)} (${one.least.toFixed(0)} to ${one.most.toFixed(0)}) | ${itself ? '' : `× ${faster}`} | ${one.p50_ms.toFixed(1)} | ${one.p99_ms.toFixed(1)} | ${shown(one.cpu_us, 0)} | ${itself ? '' : `× ${cheaper}`} | ${shown(one.memory_mib, 0)} |${one.failed > 0 ? ` ${one.failed} failed` : ''}`,
     );
   }
   const log_ins = samples.filter((one) => one.server === 'mantou' && one.mix === 'log in');
