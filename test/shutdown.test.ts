@@ -6,6 +6,7 @@ import { SQL } from 'bun';
 import { logIn, registerAt } from './support/accounts.ts';
 import { JWT_SECRET } from './support/api.ts';
 import { createDatabase, dropDatabase } from './support/cluster.ts';
+import { isWaiting } from './support/locks.ts';
 import {
   isRunning,
   type Process,
@@ -129,7 +130,7 @@ test('a request that does not end is cut, and the process ends with 0 in time', 
     () => 'answered',
     () => 'cut',
   );
-  await until('it waits for the table', isWaiting);
+  await until('it waits for the table', () => isWaiting(sql));
   const begun = performance.now();
   expect(await api.stop()).toBe(0);
   expect(performance.now() - begun).toBeLessThan(STOP_MS_MAX);
@@ -197,10 +198,4 @@ async function fillProject(token: string, tasks: number) {
     insert into project_members (project_id, user_id, role) select id, ${sub}, 'owner' from project`;
   await sql`insert into tasks (id, project_id, title, description, created_by)
     select gen_random_uuid(), ${project_id}, 'Task', repeat('x', 5000), ${sub} from generate_series(1, ${tasks})`;
-}
-
-async function isWaiting(): Promise<boolean> {
-  const rows = await sql`select from pg_stat_activity
-    where datname = current_database() and application_name = 'mantou' and wait_event_type = 'Lock'`;
-  return rows.length > 0;
 }

@@ -8,6 +8,7 @@ import { keepSecret } from '../src/data-folder.ts';
 import { logIn, registerAt } from './support/accounts.ts';
 import { JWT_SECRET } from './support/api.ts';
 import { createDatabase, createEmptyDatabase, dropDatabase } from './support/cluster.ts';
+import { isWaiting, whileTableIsLocked } from './support/locks.ts';
 import { makeFolder, refusalOf, start, statusOf, until, useProcesses } from './support/process.ts';
 import { openProxy } from './support/proxy.ts';
 
@@ -231,9 +232,9 @@ describe('a signal', () => {
     async (signal) => {
       const api = start({ DATABASE_URL, JWT_SECRET });
       const url = await api.url();
-      await whileTableIsLocked(async (unlock) => {
+      await whileTableIsLocked(sql, async (unlock) => {
         const answer = registerAt(url);
-        await until('the request waits for the table', isWaiting);
+        await until('the request waits for the table', () => isWaiting(sql));
         api.kill(signal);
         await until('new requests are refused', async () => (await statusOf(url)) === 0);
         await unlock();
@@ -247,10 +248,10 @@ describe('a signal', () => {
   test('the second does not wait for the request in flight', async () => {
     const api = start({ DATABASE_URL, JWT_SECRET });
     const url = await api.url();
-    await whileTableIsLocked(async () => {
+    await whileTableIsLocked(sql, async () => {
       const answer = registerAt(url);
       answer.catch(() => undefined);
-      await until('the request waits for the table', isWaiting);
+      await until('the request waits for the table', () => isWaiting(sql));
       api.kill('SIGTERM');
       await until('new requests are refused', async () => (await statusOf(url)) === 0);
       // The table stays locked, so only the second signal can end this.
@@ -342,26 +343,6 @@ async function migrationsIn(url: string): Promise<number> {
   const [row] = await client`select count(*)::int as number from drizzle.__drizzle_migrations`;
   await client.close();
   return row.number;
-}
-
-/** Holds up whoever wants to write a user, until told otherwise or the work is done. */
-async function whileTableIsLocked(work: (unlock: () => Promise<unknown>) => Promise<void>) {
-  const client = await sql.reserve();
-  const unlock = () => client`rollback`;
-  try {
-    await client`begin`;
-    await client`lock table users in exclusive mode`;
-    await work(unlock);
-  } finally {
-    await unlock();
-    client.release();
-  }
-}
-
-async function isWaiting(): Promise<boolean> {
-  const rows = await sql`select from pg_stat_activity
-    where datname = current_database() and application_name = 'mantou' and wait_event_type = 'Lock'`;
-  return rows.length > 0;
 }
 
 /** Takes connections at a free port, and says nothing. */

@@ -13,6 +13,7 @@ import { refuseElsewhere } from '../src/supervisor.ts';
 import { logIn, registerAt } from './support/accounts.ts';
 import { JWT_SECRET } from './support/api.ts';
 import { createDatabase, dropDatabase } from './support/cluster.ts';
+import { countWaiting, isWaiting, whileTableIsLocked } from './support/locks.ts';
 import {
   findPostmaster,
   isRunning,
@@ -194,9 +195,9 @@ describe('a worker that falls', () => {
     const url = await service.url();
     const [pid = 0] = workersOf(service);
     const connection = await converseWith(url, pid);
-    await whileTableIsLocked(async (unlock) => {
+    await whileTableIsLocked(sql, async (unlock) => {
       const answer = connection.register();
-      await until('the request waits for the table', isWaiting);
+      await until('the request waits for the table', () => isWaiting(sql));
       kill(pid, 'SIGTERM');
       await unlock();
       expect((await answer).status).toBe(201);
@@ -231,9 +232,9 @@ describe('SIGHUP', () => {
     const url = await service.url();
     const [pid = 0] = workersOf(service);
     const connection = await converseWith(url, pid);
-    await whileTableIsLocked(async (unlock) => {
+    await whileTableIsLocked(sql, async (unlock) => {
       const answer = connection.register();
-      await until('the request waits for the table', isWaiting);
+      await until('the request waits for the table', () => isWaiting(sql));
       service.kill('SIGHUP');
       await until('its worker has a successor', () => startedBy(service).length === 3);
       await until('nobody listens in it', () => !listenersOf(pid, url).length);
@@ -304,10 +305,10 @@ describe('the end', () => {
     const service = startTwo();
     const url = await service.url();
     const pids = workersOf(service);
-    await whileTableIsLocked(async (unlock) => {
+    await whileTableIsLocked(sql, async (unlock) => {
       const connections = await Promise.all(pids.map((pid) => converseWith(url, pid)));
       const answers = connections.map((one) => one.register());
-      await until('both wait for the table', async () => (await waiting()) === 2);
+      await until('both wait for the table', async () => (await countWaiting(sql)) === 2);
       service.kill(signal);
       await until('new requests are refused', async () => (await statusOf(url)) === 0);
       await unlock();
@@ -321,9 +322,9 @@ describe('the end', () => {
     const service = startTwo();
     const url = await service.url();
     const pids = workersOf(service);
-    await whileTableIsLocked(async () => {
+    await whileTableIsLocked(sql, async () => {
       registerAt(url).catch(() => undefined);
-      await until('the request waits for the table', isWaiting);
+      await until('the request waits for the table', () => isWaiting(sql));
       service.kill('SIGTERM');
       await until('new requests are refused', async () => (await statusOf(url)) === 0);
       const running = async () => {
@@ -344,9 +345,9 @@ describe('the end', () => {
       const environment = { DATABASE_URL, JWT_SECRET, WORKERS: '2' };
       const service = start(environment, { prefix: ['setsid'] });
       const url = await service.url();
-      await whileTableIsLocked(async (unlock) => {
+      await whileTableIsLocked(sql, async (unlock) => {
         const answer = registerAt(url);
-        await until('the request waits for the table', isWaiting);
+        await until('the request waits for the table', () => isWaiting(sql));
         process.kill(-service.pid, signal);
         await until('new requests are refused', async () => (await statusOf(url)) === 0);
         await unlock();
@@ -361,9 +362,9 @@ describe('the end', () => {
     const service = startTwo();
     const url = await service.url();
     const pids = workersOf(service);
-    await whileTableIsLocked(async (unlock) => {
+    await whileTableIsLocked(sql, async (unlock) => {
       const answer = registerAt(url);
-      await until('the request waits for the table', isWaiting);
+      await until('the request waits for the table', () => isWaiting(sql));
       service.kill('SIGKILL');
       await until('nobody listens', async () => (await statusOf(url)) === 0);
       await unlock();
@@ -839,28 +840,6 @@ const numberOf = (series: string, text: string) =>
   );
 
 // --- The database --------------------------------------------------------------------------------------------------
-
-/** Holds up whoever wants to write a user, until told otherwise or the work is done. */
-async function whileTableIsLocked(work: (unlock: () => Promise<unknown>) => Promise<void>) {
-  const client = await sql.reserve();
-  const unlock = () => client`rollback`;
-  try {
-    await client`begin`;
-    await client`lock table users in exclusive mode`;
-    await work(unlock);
-  } finally {
-    await unlock();
-    client.release();
-  }
-}
-
-async function waiting(): Promise<number> {
-  const rows = await sql`select from pg_stat_activity
-    where datname = current_database() and application_name = 'mantou' and wait_event_type = 'Lock'`;
-  return rows.length;
-}
-
-const isWaiting = async () => (await waiting()) > 0;
 
 function freePort(): number {
   using listener = Bun.listen({ hostname: '127.0.0.1', port: 0, socket: { data() {} } });
