@@ -28,7 +28,9 @@ describe('the API', () => {
       await load.more(300);
       await service.kill();
       await service.start();
-      returns_ms.push(await expectBack(service, load, performance.now(), cluster.url, writer));
+      returns_ms.push(
+        await expectBack(service, load, performance.now(), () => cluster.url, writer),
+      );
     }
     await settle('kill -9 of the API', returns_ms, cluster.url, writer, await load.end());
     await service.stop();

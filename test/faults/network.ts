@@ -40,7 +40,9 @@ describe('the network', () => {
     for (let fault = 0; fault < faults; fault += 1) {
       await load.more(WRITES_BETWEEN);
       await inject(fault);
-      returns_ms.push(await expectBack(service, load, performance.now(), cluster.url, writer));
+      returns_ms.push(
+        await expectBack(service, load, performance.now(), () => cluster.url, writer),
+      );
     }
     await load.more(WRITES_BETWEEN);
     expect(await deaths()).toEqual([]);

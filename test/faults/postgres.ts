@@ -39,7 +39,7 @@ describe('PostgreSQL', () => {
     for (let fault = 0; fault < faults; fault += 1) {
       await load.more(writes_between);
       const returned_ms = await inject(load, writer, fault);
-      returns_ms.push(await expectBack(service, load, returned_ms, cluster.url, writer));
+      returns_ms.push(await expectBack(service, load, returned_ms, () => cluster.url, writer));
     }
     await load.more(writes_between);
     expect(await deaths()).toEqual([]);

@@ -33,19 +33,20 @@ export const expectUnready = (service: Service) =>
 
 /**
  * From `returned_ms` on the database was there: soon writes are acknowledged, and none of before is missing.
+ * @param locate finds it once it serves: an embedded one may have come back at another port.
  * @returns how long it took until the API served again, in ms.
  */
 export async function expectBack(
   service: Service,
   load: Load,
   returned_ms: number,
-  database_url: string,
+  locate: () => string | Promise<string>,
   writer: Writer,
 ): Promise<number> {
   expect((await load.firstSince(returned_ms)) - returned_ms).toBeLessThan(BACK_MS_MAX);
   await until('it is ready', async () => (await service.status('/health/ready')) === 200);
   const back_ms = performance.now() - returned_ms;
   expect(back_ms).toBeLessThan(BACK_MS_MAX);
-  expect(await findWrong(database_url, writer, load.news())).toEqual([]);
+  expect(await findWrong(await locate(), writer, load.news())).toEqual([]);
   return back_ms;
 }
