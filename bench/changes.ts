@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SQL } from 'bun';
 import { joinEmbeddedPostgres } from '../src/db/embedded.ts';
+import { median, quantile } from './report.ts';
 
 const CLIENTS = 500;
 const CLIENTS_PER_USER = 20;
@@ -18,11 +19,6 @@ const WRITES_PER_ROUND = 400;
 const WRITERS = 16;
 const JWT_SECRET = 'unused'.repeat(8);
 const password = 'correct horse battery staple';
-
-const median = (values: number[]) => quantile(values, 0.5);
-const quantile = (values: number[], at: number) =>
-  values.toSorted((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * at))] ??
-  Number.NaN;
 
 const folder = await mkdtemp(join(tmpdir(), 'mantou-bench-'));
 const postgres = await joinEmbeddedPostgres(folder);

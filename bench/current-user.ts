@@ -5,6 +5,7 @@
 import { accessTokens } from '../src/plugins/access-tokens.ts';
 import { createCredentialCache } from '../src/plugins/credential-cache.ts';
 import { readSettings } from '../src/settings.ts';
+import { median } from './report.ts';
 
 const ROUNDS = 9;
 const WARM = 50_000;
@@ -32,8 +33,6 @@ async function microsecondsEach(list: string[]): Promise<number> {
   for (const token of list) await identify(token);
   return ((performance.now() - begun) * 1000) / list.length;
 }
-
-const median = (values: number[]) => values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0;
 
 const [warm, cold]: [number[], number[]] = [[], []];
 for (let round = 0; round < ROUNDS; round += 1) {

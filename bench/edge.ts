@@ -10,6 +10,7 @@ import { serve } from '../src/serve.ts';
 import { readSettings } from '../src/settings.ts';
 import { bundleWorker, startWorker } from '../test/support/edge.ts';
 import { openPool } from '../test/support/pool.ts';
+import { quantile } from './report.ts';
 
 const LOG_INS = 40;
 const LISTS = 400;
@@ -28,11 +29,6 @@ const environment = {
 };
 
 type Send = (url: string) => Promise<unknown>;
-
-function quantile(values: number[], share: number): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0;
-}
 
 async function request(method: string, url: string, token?: string, body?: object) {
   const headers = {

@@ -7,6 +7,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MEMORY_KIB, PASSES } from '../src/passwords/argon2id.ts';
+import { median, quantile } from './report.ts';
 
 const ROUNDS = 8;
 const ROUND_MS = 1500;
@@ -22,12 +23,6 @@ const account = {
   email: 'bench@example.org',
   password: 'correct horse battery staple',
 };
-
-function quantile(values: number[], share: number): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0;
-}
-const median = (values: number[]) => quantile(values, 0.5);
 
 /** How often a second `work` is done, by several at once. */
 async function rate(work: () => Promise<unknown>): Promise<number> {

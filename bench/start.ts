@@ -5,6 +5,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { median } from './report.ts';
 
 const ROUNDS = 5;
 const REQUESTS = 20_000;
@@ -42,9 +43,6 @@ async function stop({ process: child }: Started) {
   child.kill('SIGTERM');
   await child.exited;
 }
-
-const median = (values: number[]) =>
-  values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
 
 async function json(url: string, method: string, token: string | undefined, body?: object) {
   const headers = {

@@ -16,7 +16,7 @@ import { requestsOf } from './speed/mixes.ts';
 import { type Running, startMantou, usageOf } from './speed/servers.ts';
 
 const RESULTS = join(import.meta.dir, 'results');
-const ROUNDS = Number(process.env.R ?? 5);
+const ROUNDS = 5;
 const SECONDS = 4;
 const WARM_UP_SECONDS = 10;
 const READERS = 8;

@@ -82,7 +82,7 @@ export async function readPeople(url: string): Promise<Person[]> {
         ) => ({
           ...person,
           access_token: await signToken(person, session_id),
-          address: `10.0.${n >> 8}.${n & 255}`,
+          address: addressOf(n),
         }),
       ),
     );
@@ -90,6 +90,9 @@ export async function readPeople(url: string): Promise<Person[]> {
     await sql.close();
   }
 }
+
+/** An address for each of many. */
+export const addressOf = (n: number) => `10.0.${n >> 8}.${n & 255}`;
 
 /** As the API signs it. */
 function signToken({ id, username }: { id: string; username: string }, session_id: string) {

@@ -24,6 +24,9 @@ export interface LoadResult {
 
 export const load_tool = Bun.which('wrk') ? 'wrk' : 'autocannon';
 
+/** One way to do what `load` does. @param folder for what it has to write down. */
+type Run = (folder: string, ...asked: Parameters<typeof load>) => Promise<LoadResult>;
+
 /** Sends the requests in turn, over and over, on so many connections at once. */
 export async function load(
   url: string,
@@ -33,9 +36,8 @@ export async function load(
 ): Promise<LoadResult> {
   const folder = await mkdtemp(join(tmpdir(), 'mantou-load-'));
   try {
-    return load_tool === 'wrk'
-      ? await runWrk(folder, url, requests, connections, seconds)
-      : await runAutocannon(folder, url, requests, connections, seconds);
+    const run = load_tool === 'wrk' ? runWrk : runAutocannon;
+    return await run(folder, url, requests, connections, seconds);
   } finally {
     await rm(folder, { recursive: true });
   }
@@ -52,20 +54,14 @@ function messageOf(url: string, { method, path, headers, body = '' }: LoadReques
   return `${method} ${path} HTTP/1.1\r\n${fields.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n${body}`;
 }
 
-async function runWrk(
-  folder: string,
-  url: string,
-  requests: LoadRequest[],
-  connections: number,
-  seconds: number,
-) {
+const runWrk: Run = async (folder, url, requests, connections, seconds) => {
   const script = join(folder, 'requests.lua');
   await writeFile(
     script,
     `local messages = {
 ${requests.map((one) => quoted(messageOf(url, one))).join(',\n')}
 }
-local sent, failed = 0, 0
+local sent = 0
 function request()
   sent = sent + 1
   return messages[sent % #messages + 1]
@@ -81,15 +77,9 @@ end
   const options = ['-t1', `-c${connections}`, `-d${seconds}s`, '--timeout', '30s', '-s', script];
   const printed = await Bun.$`wrk ${options} ${url}`.text();
   return JSON.parse(printed.trim().split('\n').at(-1) ?? '') as LoadResult;
-}
+};
 
-async function runAutocannon(
-  folder: string,
-  url: string,
-  requests: LoadRequest[],
-  connections: number,
-  seconds: number,
-) {
+const runAutocannon: Run = async (folder, url, requests, connections, seconds) => {
   const file = join(folder, 'options.json');
   await writeFile(
     file,
@@ -104,7 +94,7 @@ async function runAutocannon(
     p50_ms: found.latency.p50,
     p99_ms: found.latency.p99,
   };
-}
+};
 
 const AUTOCANNON = `
   const { default: autocannon } = await import('autocannon');

@@ -6,7 +6,7 @@ import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SQL } from 'bun';
 import { SignJWT } from 'jose';
-import { JWT_SECRET, PEOPLE, type Person } from './data.ts';
+import { addressOf, JWT_SECRET, PEOPLE, type Person } from './data.ts';
 import { freePort, type Running, startAt } from './servers.ts';
 
 interface Peer {
@@ -63,7 +63,7 @@ export async function readPeerPeople(url: string): Promise<Person[]> {
     return Promise.all(
       rows.map(async (person: Pick<Person, 'id' | 'username' | 'projects'>, n: number) => ({
         ...person,
-        address: `10.0.${n >> 8}.${n & 255}`,
+        address: addressOf(n),
         access_token: await new SignJWT()
           .setProtectedHeader({ alg: 'HS256' })
           .setSubject(person.id)
