@@ -1,8 +1,7 @@
 /** A process that is killed while it writes: what was acknowledged is there once, and what is sent again is done once. */
-import { afterAll, beforeAll, expect, test } from 'bun:test';
-import { SQL } from 'bun';
+import { expect, test } from 'bun:test';
 import { JWT_SECRET } from './support/api.ts';
-import { createDatabase, dropDatabase } from './support/cluster.ts';
+import { useDatabase } from './support/cluster.ts';
 import { start, until, useProcesses } from './support/process.ts';
 
 useProcesses();
@@ -10,18 +9,7 @@ useProcesses();
 const ROUNDS = 4;
 const WRITERS = 16;
 
-let DATABASE_URL: string;
-let sql: SQL;
-
-beforeAll(async () => {
-  DATABASE_URL = await createDatabase();
-  sql = new SQL({ url: DATABASE_URL, max: 2 });
-});
-
-afterAll(async () => {
-  await sql.close();
-  await dropDatabase(DATABASE_URL);
-});
+const { url: DATABASE_URL, sql } = await useDatabase();
 
 const account = { username: 'ada', password: 'correct horse battery staple' };
 

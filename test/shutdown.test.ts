@@ -1,11 +1,10 @@
 /** The end that an operator asks for: told first, then drained, then the database, then exit 0. */
-import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
+import { describe, expect, test } from 'bun:test';
 import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
-import { SQL } from 'bun';
 import { logIn, registerAt } from './support/accounts.ts';
 import { JWT_SECRET } from './support/api.ts';
-import { createDatabase, dropDatabase } from './support/cluster.ts';
+import { useDatabase } from './support/cluster.ts';
 import { isWaiting } from './support/locks.ts';
 import {
   isRunning,
@@ -21,18 +20,7 @@ useProcesses();
 /** What the contract gives a stop. */
 const STOP_MS_MAX = 10_000;
 
-let DATABASE_URL: string;
-let sql: SQL;
-
-beforeAll(async () => {
-  DATABASE_URL = await createDatabase();
-  sql = new SQL({ url: DATABASE_URL, max: 2 });
-});
-
-afterAll(async () => {
-  await sql.close();
-  await dropDatabase(DATABASE_URL);
-});
+const { url: DATABASE_URL, sql } = await useDatabase();
 
 test('whoever watches the readiness hears 503 before the socket closes, and is served until then', async () => {
   const api = start({ DATABASE_URL, JWT_SECRET });

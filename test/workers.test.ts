@@ -1,10 +1,9 @@
 /** WORKERS: several processes at one port, as an operator and a client meet them. */
-import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
+import { describe, expect, test } from 'bun:test';
 import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { cp, rename, symlink } from 'node:fs/promises';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { SQL } from 'bun';
 import { bunPasswords } from '../src/passwords/bun.ts';
 import type { Siblings } from '../src/platform.ts';
 import { serve } from '../src/serve.ts';
@@ -12,7 +11,7 @@ import { readSettings } from '../src/settings.ts';
 import { refuseElsewhere } from '../src/supervisor.ts';
 import { logIn, registerAt } from './support/accounts.ts';
 import { JWT_SECRET } from './support/api.ts';
-import { createDatabase, dropDatabase } from './support/cluster.ts';
+import { useDatabase } from './support/cluster.ts';
 import { countWaiting, isWaiting, whileTableIsLocked } from './support/locks.ts';
 import {
   findPostmaster,
@@ -34,18 +33,7 @@ const root = join(import.meta.dir, '..');
 const USER_QUOTA = 1000;
 const STREAMS_MAX = 20;
 
-let DATABASE_URL: string;
-let sql: SQL;
-
-beforeAll(async () => {
-  DATABASE_URL = await createDatabase();
-  sql = new SQL({ url: DATABASE_URL, max: 2 });
-});
-
-afterAll(async () => {
-  await sql.close();
-  await dropDatabase(DATABASE_URL);
-});
+const { url: DATABASE_URL, sql } = await useDatabase();
 
 const startTwo = (environment: Record<string, string> = {}) =>
   start({ DATABASE_URL, JWT_SECRET, WORKERS: '2', LOG_LEVEL: 'info', ...environment });

@@ -1,9 +1,8 @@
 /** `bun run doctor`: each finding, provoked. */
-import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
+import { describe, expect, test } from 'bun:test';
 import { chmod } from 'node:fs/promises';
 import { join } from 'node:path';
-import { SQL } from 'bun';
-import { createDatabase, createEmptyDatabase, dropDatabase } from '../support/cluster.ts';
+import { createEmptyDatabase, dropDatabase, useDatabase } from '../support/cluster.ts';
 import { onSmallDisk, runCommand } from '../support/command.ts';
 import { makeFolder, useProcesses } from '../support/process.ts';
 
@@ -14,18 +13,7 @@ const JWT_SECRET = 'rJ3vX8qLw2TzN5yKc9Hd0PfGs7Bm4UeA1ioYtRlQnVg';
 const RISKY =
   'database: a crash of the server can lose acknowledged writes: set fsync, full_page_writes and synchronous_commit to on';
 
-let DATABASE_URL: string;
-let sql: SQL;
-
-beforeAll(async () => {
-  DATABASE_URL = await createDatabase();
-  sql = new SQL({ url: DATABASE_URL, max: 1 });
-});
-
-afterAll(async () => {
-  await sql.close();
-  await dropDatabase(DATABASE_URL);
-});
+const { url: DATABASE_URL, sql } = await useDatabase();
 
 /** @returns what is to be mended, but for what the tests' cluster always has. */
 async function findingsOf(environment: Record<string, string> = {}): Promise<string[]> {

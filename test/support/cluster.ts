@@ -24,6 +24,17 @@ export async function createDatabase(): Promise<string> {
   return urlOf(name);
 }
 
+/** A database for a file of tests, with a connection to look into it; both end with the file. */
+export async function useDatabase(): Promise<{ url: string; sql: SQL }> {
+  const url = await createDatabase();
+  const sql = new SQL({ url, max: 2 });
+  afterAll(async () => {
+    await sql.close();
+    await dropDatabase(url);
+  });
+  return { url, sql };
+}
+
 export async function dropDatabase(url: string): Promise<void> {
   await admin.unsafe(`drop database ${new URL(url).pathname.slice(1)} with (force)`);
 }
