@@ -3,12 +3,12 @@
 FROM oven/bun:1.4.5-slim AS build
 WORKDIR /app
 COPY package.json bun.lock ./
-# Peers are types and compilers. What is deleted serves editors and debuggers alone.
+# Peers are types and compilers. The deleted files serve only editors and debuggers.
 RUN bun install --production --omit=peer --frozen-lockfile \
   && find node_modules -type f \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' \) -delete
 COPY drizzle drizzle
 COPY src src
-# Whatever the rights were where it was built: everybody reads, nobody writes.
+# Every user may read the files and none may write them, whatever the rights on the building machine were.
 RUN chmod -R a+rX,go-w .
 
 FROM oven/bun:1.4.5-slim
@@ -20,18 +20,18 @@ LABEL org.opencontainers.image.title="mantou" \
   org.opencontainers.image.version="${VERSION}" \
   org.opencontainers.image.revision="${REVISION}" \
   org.opencontainers.image.base.name="docker.io/oven/bun:1.4.5-slim"
-# A volume that is made here gets this owner, and the root of the container can be read-only.
+# A volume that is created here gets this owner, and the root of the container can be read-only.
 RUN mkdir --mode=700 /data && chown 1000:1000 /data
 COPY --from=build /app /app
 WORKDIR /app
-# NODE_ENV is not set: a single container keeps a random JWT_SECRET of its own in /data. With NODE_ENV=production, as in
-# compose.yaml, JWT_SECRET has to be set, because all replicas need the same.
+# NODE_ENV is not set, so a single container generates its JWT_SECRET and keeps it in /data. With NODE_ENV=production, as in
+# compose.yaml, JWT_SECRET must be set, because all replicas need the same one.
 ENV HOST=0.0.0.0 \
   DATA_DIR=/data
 USER 1000:1000
 VOLUME /data
 EXPOSE 3000
-# Whether the process lives. Whether the database does is a question for /health/ready: to restart this would not cure it.
+# Checks the process, not the database (/health/ready does): a restart of this container does not cure the database.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
   CMD ["bun", "src/cli/health.ts"]
-CMD ["bun", "src/server.ts"]
+CMD ["bun", "src/server/main.ts"]

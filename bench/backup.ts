@@ -6,11 +6,11 @@ import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SQL } from 'bun';
-import { dumpDatabase } from '../src/db/backup.ts';
-import { compress } from '../src/db/backup-format.ts';
-import { joinEmbeddedPostgres } from '../src/db/embedded.ts';
-import { migrate } from '../src/db/migrate.ts';
-import { restoreDatabase } from '../src/db/restore.ts';
+import { dumpDatabase } from '../src/postgres/backup.ts';
+import { compress } from '../src/postgres/backup-format.ts';
+import { connectEmbeddedPostgres } from '../src/postgres/embedded.ts';
+import { migrate } from '../src/postgres/migrate.ts';
+import { restoreDatabase } from '../src/postgres/restore.ts';
 import { fill } from '../test/support/dataset.ts';
 
 const TASKS = Number(process.env.BENCH_TASKS ?? 200_000);
@@ -43,13 +43,13 @@ async function prepare(url: string) {
 const folder = await mkdtemp(join(tmpdir(), 'mantou-bench-'));
 try {
   const [full, empty] = await Promise.all([
-    joinEmbeddedPostgres(join(folder, 'full')),
-    joinEmbeddedPostgres(join(folder, 'empty')),
+    connectEmbeddedPostgres(join(folder, 'full')),
+    connectEmbeddedPostgres(join(folder, 'empty')),
   ]);
   await migrate(full.url);
   await prepare(full.url);
   const file = join(folder, 'backup');
-  const at_rest = process.memoryUsage.rss() / MB;
+  const atRest = process.memoryUsage.rss() / MB;
 
   let bytes = 0;
   const backup = await measure(async () => {
@@ -76,7 +76,7 @@ try {
   console.log(`the file:   ${(size / MB).toFixed(0)} MB`);
   console.log(`back up:    ${rate(backup)}, ${backup.peak_mb.toFixed(0)} MB of memory`);
   console.log(`restore:    ${rate(restored)}, ${restored.peak_mb.toFixed(0)} MB of memory`);
-  console.log(`before:     ${at_rest.toFixed(0)} MB of memory`);
+  console.log(`before:     ${atRest.toFixed(0)} MB of memory`);
   await Promise.all([full.leave(), empty.leave()]);
 } finally {
   await rm(folder, { recursive: true, force: true });

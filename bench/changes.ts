@@ -6,7 +6,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SQL } from 'bun';
-import { joinEmbeddedPostgres } from '../src/db/embedded.ts';
+import { connectEmbeddedPostgres } from '../src/postgres/embedded.ts';
 import { median, quantile } from './report.ts';
 
 const CLIENTS = 500;
@@ -21,8 +21,8 @@ const JWT_SECRET = 'unused'.repeat(8);
 const password = 'correct horse battery staple';
 
 const folder = await mkdtemp(join(tmpdir(), 'mantou-bench-'));
-const postgres = await joinEmbeddedPostgres(folder);
-const server = Bun.spawn([process.execPath, 'src/server.ts'], {
+const postgres = await connectEmbeddedPostgres(folder);
+const server = Bun.spawn([process.execPath, 'src/server/main.ts'], {
   env: {
     PATH: process.env.PATH,
     PORT: '0',
@@ -105,15 +105,15 @@ async function memory(): Promise<number> {
   return Number(/^process_resident_memory_bytes (\S+)$/m.exec(text)?.[1]) / 1024;
 }
 
-/** Each client notes when it hears of each change; all clocks are one. */
-async function deliver(users: User[], writer: User, project_id: string) {
-  const begun_ms: number[] = [];
-  const taken_ms: number[] = [];
+/** Each client notes when it receives each change. All use one clock. */
+async function deliver(users: User[], writer: User, projectId: string) {
+  const begunMs: number[] = [];
+  const takenMs: number[] = [];
   let heard = 0;
   const { hostname, port } = new URL(url);
   const before = await memory();
   const sockets: { end(): unknown }[] = [];
-  // Not all at once: that many statements would be more than wait in line.
+  // Not all at once: that many statements would exceed the queue.
   for (let first = 0; first < CLIENTS; first += OPENED_AT_ONCE)
     sockets.push(...(await Promise.all(Array.from({ length: OPENED_AT_ONCE }, open))));
 
@@ -128,7 +128,7 @@ async function deliver(users: User[], writer: User, project_id: string) {
           const text = bytes.toString();
           if (text.includes('retry:')) ready.resolve();
           for (const [, change] of text.matchAll(/"title":"change (\d+)"/g)) {
-            taken_ms.push(performance.now() - (begun_ms[Number(change)] ?? Number.NaN));
+            takenMs.push(performance.now() - (begunMs[Number(change)] ?? Number.NaN));
             heard += 1;
           }
         },
@@ -140,27 +140,27 @@ async function deliver(users: User[], writer: User, project_id: string) {
     await ready.promise;
     return socket;
   }
-  const with_all = await memory();
+  const withAll = await memory();
   for (let change = 0; change < CHANGES; change += 1) {
-    begun_ms[change] = performance.now();
-    await post(`/tasks/projects/${project_id}`, writer, { title: `change ${change}` });
+    begunMs[change] = performance.now();
+    await post(`/tasks/projects/${projectId}`, writer, { title: `change ${change}` });
     const wanted = (change + 1) * CLIENTS;
     while (heard < wanted) await Bun.sleep(1);
     await Bun.sleep(PAUSE_MS);
   }
   console.log(
     `${CHANGES} changes to ${CLIENTS} clients, from the request that writes to the client that hears: ` +
-      `median ${median(taken_ms).toFixed(1)} ms, p99 ${quantile(taken_ms, 0.99).toFixed(1)} ms`,
+      `median ${median(takenMs).toFixed(1)} ms, p99 ${quantile(takenMs, 0.99).toFixed(1)} ms`,
   );
   console.log(
-    `memory of a client: ${((with_all - before) / CLIENTS).toFixed(1)} KiB when it begins, ` +
+    `memory of a client: ${((withAll - before) / CLIENTS).toFixed(1)} KiB when it begins, ` +
       `${(((await memory()) - before) / CLIENTS).toFixed(1)} KiB after ${CHANGES} changes`,
   );
   for (const socket of sockets) socket.end();
 }
 
-/** The same writes with and without the triggers that record events, in turns. */
-async function compareWrites(writer: User, project_id: string) {
+/** Sends the same writes in turn with and without the triggers that record events. */
+async function compareWrites(writer: User, projectId: string) {
   const rates: Record<'with' | 'without', number[]> = { with: [], without: [] };
   const statements: Record<'with' | 'without', number[]> = { with: [], without: [] };
   for (let round = 0; round < WRITE_ROUNDS; round += 1)
@@ -170,18 +170,18 @@ async function compareWrites(writer: User, project_id: string) {
           `alter table ${table} ${how === 'with' ? 'enable' : 'disable'} trigger user`,
         );
       let left = WRITES_PER_ROUND;
-      const begun_ms = performance.now();
+      const begunMs = performance.now();
       await Promise.all(
         Array.from({ length: WRITERS }, async () => {
           while (left > 0) {
             left -= 1;
-            const one_ms = performance.now();
-            await post(`/tasks/projects/${project_id}`, writer, { title: 'Tiles' });
-            statements[how].push(performance.now() - one_ms);
+            const oneMs = performance.now();
+            await post(`/tasks/projects/${projectId}`, writer, { title: 'Tiles' });
+            statements[how].push(performance.now() - oneMs);
           }
         }),
       );
-      rates[how].push((WRITES_PER_ROUND * 1000) / (performance.now() - begun_ms));
+      rates[how].push((WRITES_PER_ROUND * 1000) / (performance.now() - begunMs));
     }
   for (const how of ['with', 'without'] as const)
     console.log(

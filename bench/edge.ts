@@ -1,12 +1,12 @@
 /**
- * `bun run bench:edge`: how long a log-in and a list take on workerd beside Bun, on one PostgreSQL, and what each request
- * asks of the database. A pool on loopback stands for Hyperdrive. Prints figures; asserts nothing.
+ * `bun run bench:edge`: how long a log-in and a list take on workerd beside Bun, on one PostgreSQL, and how many
+ * statements and round trips each request takes. A pool on loopback stands for Hyperdrive. Prints figures; asserts nothing.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { joinDatabase } from '../src/db/embedded.ts';
-import { serve } from '../src/serve.ts';
+import { connectDatabase } from '../src/postgres/embedded.ts';
+import { serve } from '../src/server/serve.ts';
 import { readSettings } from '../src/settings.ts';
 import { bundleWorker, startWorker } from '../test/support/edge.ts';
 import { openPool } from '../test/support/pool.ts';
@@ -40,7 +40,7 @@ async function request(method: string, url: string, token?: string, body?: objec
   return answer.status === 204 ? {} : ((await answer.json()) as Record<string, string>);
 }
 
-/** One request at a time, on each runtime in turn, so that whatever else the machine does meets both. */
+/** Sends one request at a time to each runtime in turn, so that other load on the machine affects both. */
 async function compare(what: string, times: number, urls: Record<string, string>, send: Send) {
   const taken = new Map(Object.keys(urls).map((name) => [name, [] as number[]]));
   for (let n = 0; n < times + WARM_UP; n += 1)
@@ -57,7 +57,7 @@ async function compare(what: string, times: number, urls: Record<string, string>
   }
 }
 
-/** Of workerd, which is a child of this process. In MiB. */
+/** Returns the memory of workerd, a child of this process, in MiB. */
 async function residentMemory(): Promise<number> {
   const children = await Bun.file(`/proc/self/task/${process.pid}/children`).text();
   for (const pid of children.trim().split(' ')) {
@@ -69,10 +69,10 @@ async function residentMemory(): Promise<number> {
 
 const folder = await mkdtemp(join(tmpdir(), 'mantou-bench-'));
 const bundle = join(folder, 'worker');
-await bundleWorker('src/worker.ts', bundle);
-const settings = { ...readSettings(environment), port: 0, data_dir: join(folder, 'data') };
-const joined = await joinDatabase(settings);
-const bun = await serve({ ...settings, database_url: joined.url });
+await bundleWorker('src/edge/worker.ts', bundle);
+const settings = { ...readSettings(environment), port: 0, dataDir: join(folder, 'data') };
+const joined = await connectDatabase(settings);
+const bun = await serve({ ...settings, databaseUrl: joined.url });
 const pool = await openPool(joined.url);
 const edge = await startWorker(bundle, environment, pool.url);
 try {
@@ -82,9 +82,9 @@ try {
     request('POST', `${url}/users/login`, undefined, { username, password });
   await request('POST', `${bun.url}/users/register`, undefined, account);
   await request('GET', `${edge.url}/health/ready`);
-  const memory_before = await residentMemory();
+  const memoryBefore = await residentMemory();
   await logIn(edge.url);
-  const memory_after = await residentMemory();
+  const memoryAfter = await residentMemory();
   await compare('log-in', LOG_INS, urls, logIn);
 
   const { access_token: token, refresh_token } = (await logIn(edge.url)) as Record<string, string>;
@@ -97,15 +97,15 @@ try {
   await compare('list of 50 tasks', LISTS, urls, (url) => request('GET', url + tasks, token));
   await compare('alive', LISTS, urls, (url) => request('GET', `${url}/health/live`));
   console.log(
-    `memory of workerd: ${memory_before.toFixed(0)} MiB, ${memory_after.toFixed(0)} MiB once it has hashed`,
+    `memory of workerd: ${memoryBefore.toFixed(0)} MiB, ${memoryAfter.toFixed(0)} MiB once it has hashed`,
   );
 
-  /** What one request asks, of which who sends it is known already. */
+  /** Counts the statements of one request whose user is cached already. */
   async function count(what: string, send: Send) {
     await request('GET', `${edge.url}/users/me`, token);
-    const [statements, round_trips] = [pool.statements, pool.round_trips];
+    const [statements, roundTrips] = [pool.statements, pool.roundTrips];
     await send(edge.url);
-    const asked = `${pool.statements - statements} statements, ${pool.round_trips - round_trips} round trips`;
+    const asked = `${pool.statements - statements} statements, ${pool.roundTrips - roundTrips} round trips`;
     console.log(`${what.padEnd(25)} ${asked}`);
   }
   await count('log-in', logIn);

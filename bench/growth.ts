@@ -1,35 +1,35 @@
 /**
  * `bun run bench:growth`: how long each list, search and write takes as tables grow, through HTTP: at ten thousand tasks,
- * a million and ten million, a tenth of them in one project, with somebody who is in all projects. All databases stand on
- * one PostgreSQL and take turns. Prints a table and keeps figures, plot and plans under `bench/results/growth`; asserts
- * nothing. `BENCH_TASKS=10000,1000000` is a smaller run; the databases stay under `.data/growth` for the next.
+ * a million and ten million, a tenth of them in one project, with one user who is in all projects. All databases are on
+ * one PostgreSQL and take turns. Then the lists of the largest run again beside two writers, which keep the list of pending entries
+ * of the index of words full. Prints two tables and keeps figures, plot and plans under `bench/results/growth`; asserts nothing. `BENCH_TASKS=10000,1000000` is a smaller run; the databases stay under `.data/growth` for the next.
  */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SQL } from 'bun';
-import { joinEmbeddedPostgres } from '../src/db/embedded.ts';
-import { migrate } from '../src/db/migrate.ts';
-import { type RunningServer, serve } from '../src/serve.ts';
+import { connectEmbeddedPostgres } from '../src/postgres/embedded.ts';
+import { migrate } from '../src/postgres/migrate.ts';
+import { type RunningServer, serve } from '../src/server/serve.ts';
 import { readSettings } from '../src/settings.ts';
 import { asked, type Dataset, fill } from '../test/support/dataset.ts';
 import { type Lists, openLists } from '../test/support/statements.ts';
-import { draw } from './plot.ts';
+import { draw, requirePlotter } from './plot.ts';
 import { machineFacts, median } from './report.ts';
 
 const SIZES = (process.env.BENCH_TASKS ?? '10000,1000000,10000000').split(',').map(Number);
 const SKEW = { large_share: 1 / 10, tasks_per_project: 900 };
 const FOLDER = process.env.BENCH_DATA_DIR ?? join(import.meta.dir, '../.data/growth');
 const RESULTS = join(import.meta.dir, 'results/growth');
-/** PostgreSQL makes up its mind about a prepared statement in the first six. */
+/** PostgreSQL decides on a generic plan for a prepared statement after its first five executions. */
 const WARM_UP_ROUNDS = 7;
 const ROUNDS = 9;
-/** What takes longer than this is asked only so often: PostgreSQL gives up after ten seconds, which is a 503. */
+/** A slower query runs fewer times. PostgreSQL cancels it after ten seconds, which is a 503. */
 const SLOW_MS = 1000;
 const SLOW_ROUNDS = 3;
 
 const account = { password: 'correct horse battery staple' };
 
-/** Somebody who is logged in. */
+/** A user with an access token. */
 interface Reader {
   id: string;
   headers: Record<string, string>;
@@ -48,8 +48,8 @@ interface Side {
 
 // --- The databases ---------------------------------------------------------------------------------------------------
 
-async function open(admin_url: string, tasks: number): Promise<Side> {
-  const url = urlOf(admin_url, nameOf(tasks));
+async function open(adminUrl: string, tasks: number): Promise<Side> {
+  const url = urlOf(adminUrl, nameOf(tasks));
   const settings = readSettings({
     DATABASE_URL: url,
     JWT_SECRET: 'unused'.repeat(8),
@@ -69,19 +69,19 @@ async function open(admin_url: string, tasks: number): Promise<Side> {
 
 const nameOf = (tasks: number) => `tasks_${tasks}`;
 
-function urlOf(admin_url: string, database: string): string {
-  const url = new URL(admin_url);
+function urlOf(adminUrl: string, database: string): string {
+  const url = new URL(adminUrl);
   url.pathname = `/${database}`;
   return url.href;
 }
 
-/** Makes the database unless it is there; under another name until it is whole. */
-async function make(admin: SQL, admin_url: string, tasks: number) {
+/** Creates the database unless it exists. It has another name until it is complete. */
+async function make(admin: SQL, adminUrl: string, tasks: number) {
   const name = nameOf(tasks);
   const [there] = await admin`select from pg_database where datname = ${name}`;
   if (there) return;
   const begun = performance.now();
-  const draft = urlOf(admin_url, `${name}_draft`);
+  const draft = urlOf(adminUrl, `${name}_draft`);
   await admin.unsafe(`drop database if exists ${name}_draft with (force)`);
   await admin.unsafe(`create database ${name}_draft`);
   await migrate(draft);
@@ -128,12 +128,12 @@ async function logIn(server: RunningServer, username: string): Promise<Reader> {
   return { id, headers };
 }
 
-// --- What is asked ----------------------------------------------------------------------------------------------------
+// --- The requests -----------------------------------------------------------------------------------------------------
 
 interface Question {
   place: string;
   name: string;
-  /** Sends it once. @returns what it says, if it is to be explained how. */
+  /** Sends the request once. */
   ask(side: Side): Promise<void>;
   explain?(side: Side): Promise<Lists>;
 }
@@ -153,7 +153,7 @@ const places = {
   'all projects': { who: 'busy', project: () => undefined },
 } as const;
 
-/** Whoever is in ten thousand projects is asked less: most filters look into each of them. */
+/** The user in ten thousand projects sends fewer requests: most filters look into each project. */
 const ASKED_OF_BUSY = [
   'newest first',
   'oldest first',
@@ -182,14 +182,12 @@ const lists: Question[] = Object.entries(places).flatMap(([place, { who, project
     })),
 );
 
-const of_projects: Question[] = ['', 'sort=name', 'q=project', 'archived=any'].map(
-  (parameters) => ({
-    place: 'projects of somebody in all',
-    name: parameters || 'newest first',
-    ask: async ({ busy, server }) =>
-      void (await send(busy, 'GET', `${server.url}/projects?${parameters}`)),
-  }),
-);
+const ofProjects: Question[] = ['', 'sort=name', 'q=project', 'archived=any'].map((parameters) => ({
+  place: 'projects of one user',
+  name: parameters || 'newest first',
+  ask: async ({ busy, server }) =>
+    void (await send(busy, 'GET', `${server.url}/projects?${parameters}`)),
+}));
 
 const made = new Map<Side, string>();
 const writes: Question[] = (<Omit<Question, 'place'>[]>[
@@ -227,7 +225,8 @@ interface Measured {
   rows_read: number[];
 }
 
-async function measure(sides: Side[], question: Question): Promise<Measured> {
+/** Returns the median of each side in milliseconds. The sides take turns. */
+async function time(sides: readonly Side[], question: Question): Promise<number[]> {
   const times: number[][] = sides.map(() => []);
   for (let round = 0; round < WARM_UP_ROUNDS + ROUNDS; round += 1)
     for (const [index, side] of sides.entries()) {
@@ -240,19 +239,75 @@ async function measure(sides: Side[], question: Question): Promise<Measured> {
       );
       taken.push(answered ? performance.now() - begun : Number.POSITIVE_INFINITY);
     }
-  const medians_ms = times.map((taken) =>
+  return times.map((taken) =>
     median(taken.length > WARM_UP_ROUNDS ? taken.slice(WARM_UP_ROUNDS) : taken),
   );
-  const rows_read: number[] = [];
+}
+
+async function measure(sides: Side[], question: Question): Promise<Measured> {
+  const mediansMs = await time(sides, question);
+  const rowsRead: number[] = [];
   if (question.explain)
     for (const [index, side] of sides.entries()) {
-      // A plan shows what it does after several times alone, which would take minutes here.
-      if ((medians_ms[index] ?? 0) > SLOW_MS) continue;
+      // The plan is the final one only after several executions, which would take minutes here.
+      if ((mediansMs[index] ?? 0) > SLOW_MS) continue;
       const explained = await question.explain(side);
-      rows_read[index] = Math.round(await explained.rowsRead());
+      rowsRead[index] = Math.round(await explained.rowsRead());
       await keepPlan(side, question, await explained.explain());
     }
-  return { place: question.place, name: question.name, medians_ms, rows_read };
+  return { place: question.place, name: question.name, medians_ms: mediansMs, rows_read: rowsRead };
+}
+
+/** Two clients that create tasks in a project of their own, each one after the other, until they are stopped. */
+async function startWriters({ server, busy }: Side) {
+  let isStopped = false;
+  const { id } = JSON.parse(
+    await send(busy, 'POST', `${server.url}/projects`, { name: 'Writers' }),
+  );
+  const write = async () => {
+    for (let n = 0; !isStopped; n += 1) {
+      const task = { title: `Paint word${n % 5000} walls`, labels: ['label1'] };
+      await send(busy, 'POST', `${server.url}/tasks/projects/${id}`, task);
+    }
+  };
+  const writing = Promise.all([write(), write()]);
+  return {
+    async stop() {
+      isStopped = true;
+      await writing;
+      await send(busy, 'DELETE', `${server.url}/projects/${id}`);
+    },
+  };
+}
+
+/** A list of one database at rest, and beside two writers. */
+interface Disturbed {
+  place: string;
+  name: string;
+  rest_ms: number;
+  disturbed_ms: number;
+}
+
+async function measureBesideWriters(side: Side): Promise<Disturbed[]> {
+  const measured: Disturbed[] = [];
+  for (const question of lists) {
+    const [restMs = Number.NaN] = await time([side], question);
+    const writers = await startWriters(side);
+    const [disturbedMs = Number.NaN] = await time([side], question);
+    await writers.stop();
+    const { place, name } = question;
+    measured.push({ place, name, rest_ms: restMs, disturbed_ms: disturbedMs });
+  }
+  return measured;
+}
+
+function printDisturbed(measured: readonly Disturbed[]) {
+  console.log('| where | what | at rest, ms | beside two writers, ms | ratio |');
+  console.log('| --- | --- | --- | --- | --- |');
+  for (const { place, name, rest_ms: rest, disturbed_ms: disturbed } of measured)
+    console.log(
+      `| ${place} | ${name} | ${rest.toFixed(2)} | ${disturbed.toFixed(2)} | ${(disturbed / rest).toFixed(2)} |`,
+    );
 }
 
 async function keepPlan({ tasks }: Side, { place, name }: Question, plan: string) {
@@ -276,10 +331,13 @@ function printTable(measured: Measured[]) {
   }
 }
 
-/** Of each place a few that stand for the others. */
+/** Of each place, a few queries that stand for the others. */
 const DRAWN = ['newest first', 'open', 'q: a common word', 'create'];
 
-export function drawGrowth(sizes: readonly number[], measured: readonly Measured[]): string {
+export function drawGrowth(
+  sizes: readonly number[],
+  measured: readonly Measured[],
+): Promise<string> {
   const lines = measured.filter(
     ({ place, name }) =>
       DRAWN.includes(name) && place !== 'a project of 900' && place !== 'all projects',
@@ -297,11 +355,12 @@ export function drawGrowth(sizes: readonly number[], measured: readonly Measured
 }
 
 async function main() {
-  const postgres = await joinEmbeddedPostgres(FOLDER);
+  requirePlotter();
+  const postgres = await connectEmbeddedPostgres(FOLDER);
   const admin = new SQL({ url: postgres.url, max: 1 });
   const sides: Side[] = [];
   try {
-    // For the filling: what is lost with the machine is made again.
+    // While the tables are filled: data lost in a crash is made again.
     for (const setting of [
       'fsync = off',
       'autovacuum = off',
@@ -315,14 +374,21 @@ async function main() {
     await mkdir(RESULTS, { recursive: true });
     for (const size of SIZES) await Bun.file(join(RESULTS, `plans-${size}.txt`)).write('');
     const measured: Measured[] = [];
-    for (const question of [...lists, ...of_projects, ...writes]) {
+    for (const question of [...lists, ...ofProjects, ...writes]) {
       measured.push(await measure(sides, question));
       console.error(`${question.place}: ${question.name}`);
     }
     printTable(measured);
-    const figures = { machine: await machineFacts(postgres.url), sizes: SIZES, measured };
+    const disturbed = await measureBesideWriters(sides.at(-1) as Side);
+    printDisturbed(disturbed);
+    const figures = {
+      machine: await machineFacts(postgres.url),
+      sizes: SIZES,
+      measured,
+      disturbed,
+    };
     await Bun.write(join(RESULTS, 'growth.json'), JSON.stringify(figures, null, 2));
-    await Bun.write(join(RESULTS, 'growth.svg'), drawGrowth(SIZES, measured));
+    await Bun.write(join(RESULTS, 'growth.svg'), await drawGrowth(SIZES, measured));
   } finally {
     for (const { server, lists } of sides) {
       await Promise.all([lists.reader.close(), lists.busy.close()]);

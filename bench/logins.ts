@@ -24,7 +24,7 @@ const account = {
   password: 'correct horse battery staple',
 };
 
-/** How often a second `work` is done, by several at once. */
+/** Returns how often several callers together complete `work` in a second. */
 async function rate(work: () => Promise<unknown>): Promise<number> {
   const begun = performance.now();
   let done = 0;
@@ -40,7 +40,7 @@ async function rate(work: () => Promise<unknown>): Promise<number> {
 
 // --- The other processes ---------------------------------------------------------------------------------------
 
-/** Runs this file again in a role. @returns what it prints. */
+/** Runs this file again in a role. @returns its output. */
 function play(role: string, ...rest: string[]) {
   const child = Bun.spawn([process.execPath, import.meta.path, role, ...rest], {
     stdin: 'pipe',
@@ -59,7 +59,7 @@ async function playHasher() {
   console.log(await rate(() => Bun.password.verify(account.password, hash)));
 }
 
-/** Asks again and again until its standard input ends. */
+/** Sends requests until its standard input ends. */
 async function playProbe(url: string) {
   let ended = false;
   Bun.stdin.text().then(() => {
@@ -82,12 +82,12 @@ async function probeWhile(url: string, work: () => Promise<unknown>): Promise<nu
   return printed as Promise<number[]>;
 }
 
-async function startServer(data_dir: string) {
-  const child = Bun.spawn([process.execPath, 'src/server.ts'], {
+async function startServer(dataDir: string) {
+  const child = Bun.spawn([process.execPath, 'src/server/main.ts'], {
     cwd: join(import.meta.dir, '..'),
     env: {
       ...process.env,
-      DATA_DIR: data_dir,
+      DATA_DIR: dataDir,
       DATABASE_URL: '',
       PORT: '0',
       RATE_LIMIT: 'off',
@@ -105,7 +105,7 @@ async function startServer(data_dir: string) {
   throw new Error(`the server ended: ${printed}`);
 }
 
-// --- What is measured ------------------------------------------------------------------------------------------
+// --- Measuring -------------------------------------------------------------------------------------------------
 
 async function post(url: string, body: object): Promise<number> {
   const response = await fetch(url, {
@@ -119,20 +119,20 @@ async function post(url: string, body: object): Promise<number> {
 
 async function compareWithBareHashes(url: string) {
   const bare: number[] = [];
-  const log_ins: number[] = [];
+  const logIns: number[] = [];
   for (let round = 0; round < ROUNDS; round += 1) {
     bare.push(Number(await play('hasher').printed));
-    log_ins.push(await rate(() => post(`${url}/users/login`, account_login)));
+    logIns.push(await rate(() => post(`${url}/users/login`, accountLogin)));
   }
-  const ratio = median(log_ins) / median(bare);
+  const ratio = median(logIns) / median(bare);
   console.log(`bare hashes:                 ${median(bare).toFixed(1)}/s`);
-  console.log(`log-ins:                     ${median(log_ins).toFixed(1)}/s`);
+  console.log(`log-ins:                     ${median(logIns).toFixed(1)}/s`);
   console.log(`log-ins to bare hashes:      ${ratio.toFixed(2)}`);
 }
 
 async function compareFailures(url: string) {
   const times: Record<'known' | 'unknown', number[]> = { known: [], unknown: [] };
-  const names = { known: account.username, unknown: 'nobody' };
+  const names = { known: account.username, unknown: 'unknown' };
   for (let turn = 0; turn < FAILURES_PER_KIND * 2; turn += 1) {
     const kind = turn % 2 === 0 ? 'known' : 'unknown';
     const begun = performance.now();
@@ -153,7 +153,7 @@ async function measureHealth(url: string) {
     for (let burst = 0; burst < BURSTS; burst += 1) {
       const begun = performance.now();
       const logIn = async () => {
-        const status = await post(`${url}/users/login`, account_login);
+        const status = await post(`${url}/users/login`, accountLogin);
         answers.set(status, [...(answers.get(status) ?? []), performance.now() - begun]);
       };
       await Promise.all(Array.from({ length: BURST_LOG_INS }, logIn));
@@ -167,7 +167,7 @@ async function measureHealth(url: string) {
     console.log(`of ${BURSTS} × ${BURST_LOG_INS}, answered ${status}:     ${describe(values)}`);
 }
 
-const account_login = { username: account.username, password: account.password };
+const accountLogin = { username: account.username, password: account.password };
 
 async function main() {
   const folder = await mkdtemp(join(tmpdir(), 'mantou-bench-'));

@@ -1,6 +1,4 @@
 /** Draws figures as SVG, for the documentation. */
-import { init } from 'echarts';
-
 const WIDTH = 900;
 const HEIGHT = 460;
 
@@ -8,29 +6,40 @@ export interface Plot {
   title: string;
   x: string;
   y: string;
-  /** Each value has the place of its `xs`. */
+  /** The values, in the order of `xs`. */
   xs: readonly number[];
   lines: readonly { name: string; values: readonly number[] }[];
 }
 
-/** Lines over both axes as powers of ten. @returns an SVG document. */
-export function draw({ title, x, y, xs, lines }: Plot): string {
-  const chart = init(null, null, { renderer: 'svg', ssr: true, width: WIDTH, height: HEIGHT });
-  chart.setOption({
-    animation: false,
-    backgroundColor: '#fff',
-    title: { text: title, left: 'center' },
-    legend: { bottom: 0, type: 'plain' },
-    grid: { left: 70, right: 30, top: 50, bottom: 40 + 24 * Math.ceil(lines.length / 4) },
-    xAxis: { type: 'log', name: x, nameLocation: 'middle', nameGap: 26 },
-    yAxis: { type: 'log', name: y, nameLocation: 'middle', nameGap: 48 },
-    series: lines.map(({ name, values }) => ({
-      name,
-      type: 'line',
-      data: values.map((value, n) => [xs[n], value]),
-    })),
+/** Checks that gnuplot is installed, before a bench begins. @throws where it is not. */
+export function requirePlotter() {
+  if (!Bun.which('gnuplot'))
+    throw new Error('gnuplot draws the plots: install it (apt-get install gnuplot-nox)');
+}
+
+const quoted = (text: string) => `'${text.replaceAll("'", "''")}'`;
+
+/** Draws lines over two logarithmic axes. @returns an SVG document. */
+export async function draw({ title, x, y, xs, lines }: Plot): Promise<string> {
+  const data = lines.map(({ values }, line) => {
+    const points = values.map((value, n) => `${xs[n]} ${value}`);
+    return `$line${line} << END\n${points.join('\n')}\nEND`;
   });
-  const svg = chart.renderToSVGString();
-  chart.dispose();
-  return svg;
+  const curves = lines.map(
+    ({ name }, line) =>
+      `$line${line} with linespoints pointtype 7 pointsize 0.4 linewidth 2 title ${quoted(name)}`,
+  );
+  const script = [
+    `set terminal svg size ${WIDTH},${HEIGHT} font "sans-serif,12" background "#ffffff" noenhanced`,
+    'set logscale xy',
+    'set grid',
+    'set format "%.10g"',
+    'set key outside bottom center horizontal',
+    `set title ${quoted(title)}`,
+    `set xlabel ${quoted(x)}`,
+    `set ylabel ${quoted(y)}`,
+    ...data,
+    `plot ${curves.join(', ')}`,
+  ].join('\n');
+  return Bun.$`gnuplot < ${new Response(script)}`.text();
 }

@@ -1,10 +1,10 @@
-/** What all benches say of their figures: medians, and the machine they were taken on. */
+/** Medians of figures, and facts of the machine on which they were measured. */
 import { cpus, totalmem } from 'node:os';
 import { SQL } from 'bun';
 
 const GIB = 1024 ** 3;
 
-/** @param share 0.5 for the median. @returns 0 for no values. */
+/** Returns the quantile of values; 0 for none. @param share 0.5 for the median. */
 export function quantile(values: readonly number[], share: number): number {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0;
@@ -12,9 +12,9 @@ export function quantile(values: readonly number[], share: number): number {
 
 export const median = (values: readonly number[]) => quantile(values, 0.5);
 
-/** The facts that figures depend on. */
-export async function machineFacts(database_url: string) {
-  const sql = new SQL({ url: database_url, max: 1 });
+/** Returns the facts of the machine on which figures depend. */
+export async function machineFacts(databaseUrl: string) {
+  const sql = new SQL({ url: databaseUrl, max: 1 });
   try {
     const [{ server_version }] = await sql`show server_version`;
     return {

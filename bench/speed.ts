@@ -1,10 +1,13 @@
 /**
  * `bun run bench`: this API as it ships beside the floor, which does the same without a framework, on its own PostgreSQL.
  * The servers take turns, in another order each round, each on a fresh copy of the fixed data, and answer each mix of
- * requests after they have warmed up. Prints a table, and keeps figures and a plot under `bench/results`; asserts nothing.
+ * requests after a warm-up. Prints a table, and keeps figures and a plot under `bench/results`; asserts nothing.
  *
- *   --vs URL      another server with the routes of the seed joins (may be repeated)
- *   --peers DIR   Fastify and FastAPI, as they lie there, join
+ *   --vs DIR         another checkout of this project joins, with its own migrations (may be repeated)
+ *   --vs URL         any server that has the routes for registration, log-in, projects and tasks joins
+ *   --peers DIR      Fastify and FastAPI, as they are in that folder, join
+ *   --clients 1,8    for all mixes, instead of the number of connections that each mix has
+ *   --rate 200,1000  also an open loop: requests start at this many a second, whether or not others are answered
  *   --rounds 5 --seconds 3 --mixes "list tasks,read"
  */
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
@@ -12,18 +15,20 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { SQL } from 'bun';
-import { joinEmbeddedPostgres } from '../src/db/embedded.ts';
-import { draw } from './plot.ts';
+import { connectEmbeddedPostgres } from '../src/postgres/embedded.ts';
+import { draw, requirePlotter } from './plot.ts';
 import { machineFacts, median } from './report.ts';
+import { migrateWith, startCheckout } from './speed/checkouts.ts';
 import { makeFixedData, type Person, readPeople } from './speed/data.ts';
-import { load, load_tool } from './speed/load.ts';
+import { load, requireLoadTool } from './speed/load.ts';
 import { type Mix, mixes, requestsOf } from './speed/mixes.ts';
+import { openLoad } from './speed/open-load.ts';
 import { findPeers, readPeerPeople } from './speed/peers.ts';
+import { registerPeople } from './speed/remote.ts';
 import { type Running, startFloor, startMantou, usageOf } from './speed/servers.ts';
-import { settleAt } from './speed/strangers.ts';
 
 const RESULTS = join(import.meta.dir, 'results');
-/** What is compiled while it runs is slow at first. */
+/** A server is slow until its code is compiled. */
 const WARM_UP_SECONDS = 2;
 const FIRST_WARM_UP_SECONDS = 10;
 const LATENCY_CONNECTIONS = [1, 2, 4, 8, 16, 32, 64, 128];
@@ -35,42 +40,74 @@ const { values: options } = parseArgs({
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '3' },
     mixes: { type: 'string', default: Object.keys(mixes).join(',') },
+    clients: { type: 'string' },
+    rate: { type: 'string' },
   },
 });
 const rounds = Number(options.rounds);
 const seconds = Number(options.seconds);
 const chosen = options.mixes.split(',') as Mix[];
+const numbersOf = (list?: string) => list?.split(',').map(Number);
+const clientsOf = (mix: Mix) => numbersOf(options.clients) ?? [mixes[mix].connections];
+const rates = numbersOf(options.rate) ?? [];
+/** Connections of an open loop. A request without a free one waits, and the wait counts. */
+const OPEN_CONNECTIONS = 128;
 
 interface Contender {
   name: string;
   people: Person[];
   mixes: readonly Mix[];
-  /** Starts it on a fresh copy of its data. Those who run elsewhere keep theirs. */
+  /** Starts it on a fresh copy of its data. A server that is named by its URL keeps its data. */
   start(): Promise<Running>;
 }
 
 interface Sample {
   mix: Mix;
   server: string;
+  /** How the requests were sent: `32 clients`, or `500/s` for an open loop. */
+  load: string;
   requests_per_second: number;
   p50_ms: number;
   p99_ms: number;
   failed: number;
-  /** User and system time of the server's process; not of one that runs elsewhere. */
+  /** User and system time of the server's processes for one request; unknown for a server that is named by its URL. */
   cpu_us: number | undefined;
   memory_mib: number | undefined;
 }
 
-async function sample({ name, people }: Contender, running: Running, mix: Mix): Promise<Sample> {
+type Way = { clients: number } | { rate: number };
+
+const ways = (mix: Mix): Way[] => [
+  ...clientsOf(mix).map((clients) => ({ clients })),
+  ...rates.map((rate) => ({ rate })),
+];
+
+async function sample(
+  { name, people }: Contender,
+  running: Running,
+  mix: Mix,
+  way: Way,
+): Promise<Sample> {
+  const { url } = running;
   const requests = requestsOf(mix, people);
-  const { connections } = mixes[mix];
-  await load(running.url, requests, connections, WARM_UP_SECONDS);
+  const send = (duration: number) =>
+    'clients' in way
+      ? load(url, requests, way.clients, duration)
+      : openLoad({
+          url,
+          requests,
+          requestsPerSecond: way.rate,
+          connections: OPEN_CONNECTIONS,
+          seconds: duration,
+        });
+  await send(WARM_UP_SECONDS);
   const before = await usageOf(running.pid);
-  const found = await load(running.url, requests, connections, seconds);
+  const found = await send(seconds);
   const after = await usageOf(running.pid);
   return {
     mix,
     server: name,
+    load: 'clients' in way ? `${way.clients} clients` : `${way.rate}/s`,
     requests_per_second: found.requests / found.seconds,
     p50_ms: found.p50_ms,
     p99_ms: found.p99_ms,
@@ -80,7 +117,7 @@ async function sample({ name, people }: Contender, running: Running, mix: Mix): 
   };
 }
 
-/** All mixes of one server, those that read first. */
+/** Measures all mixes of one server, those that read first. */
 async function turn(contender: Contender): Promise<Sample[]> {
   const running = await contender.start();
   try {
@@ -91,14 +128,14 @@ async function turn(contender: Contender): Promise<Sample[]> {
     );
     await load(running.url, blend, mixes.blend.connections, FIRST_WARM_UP_SECONDS);
     for (const mix of chosen.filter((mix) => contender.mixes.includes(mix)))
-      samples.push(await sample(contender, running, mix));
+      for (const way of ways(mix)) samples.push(await sample(contender, running, mix, way));
     return samples;
   } finally {
     await running.stop();
   }
 }
 
-/** What was not found is a dash. */
+/** Returns a figure as text; a dash where it could not be measured. */
 const shown = (value: number, digits: number) =>
   Number.isNaN(value) ? '–' : value.toFixed(digits);
 
@@ -110,7 +147,7 @@ const shuffled = <T>(items: readonly T[]) =>
 
 // --- Hashes ------------------------------------------------------------------------------------------------------
 
-/** What Bun alone gives, in a process of its own: what a log-in cannot do without. */
+/** Returns how many hashes Bun alone computes in a second, in a process of its own: the upper bound of log-ins. */
 async function hashesPerSecond(): Promise<number> {
   return Number(
     await Bun.$`${process.execPath} bench/logins.ts hasher`.cwd(join(import.meta.dir, '..')).text(),
@@ -146,6 +183,7 @@ async function measureLatency(contenders: readonly Contender[]) {
 interface Summary {
   mix: Mix;
   server: string;
+  load: string;
   requests_per_second: number;
   least: number;
   most: number;
@@ -157,13 +195,14 @@ interface Summary {
 }
 
 function summarize(samples: readonly Sample[]): Summary[] {
-  const groups = Map.groupBy(samples, ({ mix, server }) => `${mix} ${server}`);
+  const groups = Map.groupBy(samples, ({ mix, server, load }) => `${mix} ${load} ${server}`);
   return [...groups.values()].map((group) => {
     const of = (name: keyof Sample) => group.map((one) => Number(one[name] ?? Number.NaN));
-    const { mix, server } = group[0] as Sample;
+    const { mix, server, load } = group[0] as Sample;
     return {
       mix,
       server,
+      load,
       requests_per_second: median(of('requests_per_second')),
       least: Math.min(...of('requests_per_second')),
       most: Math.max(...of('requests_per_second')),
@@ -176,16 +215,16 @@ function summarize(samples: readonly Sample[]): Summary[] {
   });
 }
 
-/** The ratio to another server in one round, which other work on the machine disturbs least; its median. */
+/** Returns the median of the ratios to another server within each round, which other load disturbs least. */
 function ratio(
   samples: readonly Sample[],
-  mix: Mix,
+  { mix, load }: Pick<Sample, 'mix' | 'load'>,
   [a, b]: [string, string],
   name: 'requests_per_second' | 'cpu_us',
 ) {
   const of = (server: string) =>
     samples
-      .filter((one) => one.mix === mix && one.server === server)
+      .filter((one) => one.mix === mix && one.load === load && one.server === server)
       .map((one) => Number(one[name]));
   const [mine, theirs] = [of(a), of(b)];
   return median(mine.map((value, round) => value / (theirs[round] ?? Number.NaN)));
@@ -193,56 +232,82 @@ function ratio(
 
 function printTable(samples: readonly Sample[], hashes: readonly number[]) {
   console.log(
-    '| mix | server | requests/s (least to most) | mantou is | p50 ms | p99 ms | CPU µs | mantou takes | MiB |',
+    '| mix | load | server | requests/s (least to most) | mantou is | p50 ms | p99 ms | CPU µs | mantou takes | MiB |',
   );
-  console.log(`|${' --- |'.repeat(9)}`);
+  console.log(`|${' --- |'.repeat(10)}`);
   const summaries = summarize(samples).sort(
     (a, b) =>
       chosen.indexOf(a.mix) - chosen.indexOf(b.mix) ||
+      a.load.localeCompare(b.load, 'en', { numeric: true }) ||
       b.requests_per_second - a.requests_per_second,
   );
   for (const one of summaries) {
     const pair: [string, string] = ['mantou', one.server];
-    const faster = shown(ratio(samples, one.mix, pair, 'requests_per_second'), 2);
-    const cheaper = shown(ratio(samples, one.mix, pair, 'cpu_us'), 2);
+    const faster = shown(ratio(samples, one, pair, 'requests_per_second'), 2);
+    const cheaper = shown(ratio(samples, one, pair, 'cpu_us'), 2);
     const itself = one.server === 'mantou';
     console.log(
-      `| ${one.mix} | ${one.server} | ${one.requests_per_second.toFixed(0)} (${one.least.toFixed(0)} to ${one.most.toFixed(0)}) | ${itself ? '' : `× ${faster}`} | ${one.p50_ms.toFixed(1)} | ${one.p99_ms.toFixed(1)} | ${shown(one.cpu_us, 0)} | ${itself ? '' : `× ${cheaper}`} | ${shown(one.memory_mib, 0)} |${one.failed > 0 ? ` ${one.failed} failed` : ''}`,
+      `| ${one.mix} | ${one.load} | ${one.server} | ${one.requests_per_second.toFixed(0)} (${one.least.toFixed(0)} to ${one.most.toFixed(0)}) | ${itself ? '' : `× ${faster}`} | ${one.p50_ms.toFixed(1)} | ${one.p99_ms.toFixed(1)} | ${shown(one.cpu_us, 0)} | ${itself ? '' : `× ${cheaper}`} | ${shown(one.memory_mib, 0)} |${one.failed > 0 ? ` ${one.failed} failed` : ''}`,
     );
   }
-  const log_ins = samples.filter((one) => one.server === 'mantou' && one.mix === 'log in');
-  if (log_ins.length === 0) return;
-  const rates = log_ins.map(
+  const [way] = clientsOf('log in').map((clients) => `${clients} clients`);
+  const logIns = samples.filter(
+    (one) => one.server === 'mantou' && one.mix === 'log in' && one.load === way,
+  );
+  if (logIns.length === 0) return;
+  const shares = logIns.map(
     (one, round) => one.requests_per_second / (hashes[round] ?? Number.NaN),
   );
   console.log(
-    `\nlog-ins over bare hashes: ${median(rates).toFixed(2)} (${median(hashes).toFixed(1)} hashes/s)`,
+    `\nlog-ins over bare hashes: ${median(shares).toFixed(2)} (${median(hashes).toFixed(1)} hashes/s)`,
   );
 }
 
-// --- All of it --------------------------------------------------------------------------------------------------------
+// --- The run ---------------------------------------------------------------------------------------------------------
 
 async function main() {
+  requireLoadTool();
+  requirePlotter();
   const folder = await mkdtemp(join(tmpdir(), 'mantou-bench-'));
-  const postgres = await joinEmbeddedPostgres(folder);
+  const postgres = await connectEmbeddedPostgres(folder);
   const admin = new SQL({ url: postgres.url, max: 1 });
   const urlOf = (database: string) => {
     const url = new URL(postgres.url);
     url.pathname = `/${database}`;
     return url.href;
   };
-  /** A copy of a database that nobody is connected to. @returns its URL. */
+  /** Copies a database that has no connection. @returns the URL of the copy. */
   async function freshCopyOf(template: string): Promise<string> {
     await admin.unsafe('drop database if exists work with (force)');
     await admin.unsafe(`create database work template ${template} strategy file_copy`);
     await admin.unsafe('checkpoint');
     return urlOf('work');
   }
+  const all = Object.keys(mixes) as Mix[];
+  /** Returns a server that is known by its URL alone. It has no ids of tasks to read or change. */
+  async function remote(url: string): Promise<Contender> {
+    return {
+      name: url,
+      people: await registerPeople(url),
+      mixes: all.filter((mix) => !['read', 'update', 'blend'].includes(mix)),
+      start: async () => ({ url, pid: undefined, stop: async () => undefined }),
+    };
+  }
+  /** Returns another checkout, with the same data in tables of its own migrations. */
+  async function checkout(folder: string, template: string): Promise<Contender> {
+    await admin.unsafe(`create database ${template}`);
+    await makeFixedData(urlOf(template), (url) => migrateWith(folder, url));
+    return {
+      name: folder,
+      people: await readPeople(urlOf(template)),
+      mixes: all,
+      start: async () => startCheckout(folder, await freshCopyOf(template)),
+    };
+  }
   try {
     await admin.unsafe('create database fixed');
     await makeFixedData(urlOf('fixed'));
     const people = await readPeople(urlOf('fixed'));
-    const all = Object.keys(mixes) as Mix[];
     const own = (name: string, start: (url: string) => Promise<Running>): Contender => ({
       name,
       people,
@@ -259,22 +324,19 @@ async function main() {
       const schema = new SQL({ url: urlOf('peers'), max: 1 });
       await schema.file(join(options.peers, 'schema.sql'));
       await schema.close();
-      const their_people = await readPeerPeople(urlOf('peers'));
+      const theirPeople = await readPeerPeople(urlOf('peers'));
       for (const peer of await findPeers(options.peers, folder))
         contenders.push({
           name: peer.name,
-          people: their_people,
+          people: theirPeople,
           mixes: ['list projects', 'list tasks', 'create'],
           start: async () => peer.start(await freshCopyOf('peers')),
         });
     }
-    for (const url of options.vs)
-      contenders.push({
-        name: url,
-        people: await settleAt(url),
-        mixes: all.filter((mix) => !['read', 'update', 'blend'].includes(mix)),
-        start: async () => ({ url, pid: undefined, stop: async () => undefined }),
-      });
+    for (const [n, other] of options.vs.entries())
+      contenders.push(
+        URL.canParse(other) ? await remote(other) : await checkout(other, `checkout_${n}`),
+      );
 
     const samples: Sample[] = [];
     const hashes: number[] = [];
@@ -288,7 +350,7 @@ async function main() {
     printTable(samples, hashes);
     const latency = await measureLatency(contenders.slice(0, 2));
     await mkdir(RESULTS, { recursive: true });
-    const machine = { ...(await machineFacts(postgres.url)), load: load_tool };
+    const machine = { ...(await machineFacts(postgres.url)), load: 'wrk' };
     await Bun.write(
       join(RESULTS, 'speed.json'),
       JSON.stringify(
@@ -299,7 +361,7 @@ async function main() {
     );
     await Bun.write(
       join(RESULTS, 'latency.svg'),
-      draw({
+      await draw({
         title: 'List of 20 tasks: latency against load',
         x: 'connections that ask all the time',
         y: 'milliseconds',

@@ -19,15 +19,15 @@ interface Started {
 }
 
 /** Starts the server and waits for the first 200. */
-async function start(data_dir: string): Promise<Started> {
+async function start(dataDir: string): Promise<Started> {
   const begun = performance.now();
-  const process_ = Bun.spawn(['bun', 'start'], {
+  const server = Bun.spawn(['bun', 'start'], {
     cwd: join(import.meta.dir, '..'),
-    env: { ...process.env, DATA_DIR: data_dir, PORT: '0', DATABASE_URL: '', LOG_LEVEL: 'silent' },
+    env: { ...process.env, DATA_DIR: dataDir, PORT: '0', DATABASE_URL: '', LOG_LEVEL: 'silent' },
     stdout: 'pipe',
     stderr: 'inherit',
   });
-  const reader = process_.stdout.getReader();
+  const reader = server.stdout.getReader();
   let printed = '';
   while (!/listening on \S+\n/.test(printed)) {
     const { value, done } = await reader.read();
@@ -36,7 +36,7 @@ async function start(data_dir: string): Promise<Started> {
   }
   const url = /listening on (\S+)/.exec(printed)?.[1] ?? '';
   while (!(await fetch(`${url}/health/ready`)).ok) await Bun.sleep(READY_POLL_MS);
-  return { url, milliseconds: performance.now() - begun, process: process_ };
+  return { url, milliseconds: performance.now() - begun, process: server };
 }
 
 async function stop({ process: child }: Started) {
@@ -54,7 +54,7 @@ async function json(url: string, method: string, token: string | undefined, body
   ).json() as Promise<Record<string, string>>;
 }
 
-/** Nine reads to one write, over the seed's routes. */
+/** Sends nine reads for each write. */
 async function load(url: string) {
   const account = {
     username: 'bench',
@@ -76,7 +76,7 @@ async function load(url: string) {
   await Promise.all(Array.from({ length: CONNECTIONS }, worker));
 }
 
-/** Of the server itself, a child of `bun start`. In MiB. */
+/** Returns the memory of the server itself, a child of `bun start`, in MiB. */
 async function residentMemory(pid: number): Promise<number> {
   const children = (await Bun.file(`/proc/${pid}/task/${pid}/children`).text())
     .trim()
@@ -89,19 +89,19 @@ async function residentMemory(pid: number): Promise<number> {
 const folder = await mkdtemp(join(tmpdir(), 'mantou-bench-'));
 try {
   const [first, later]: [number[], number[]] = [[], []];
-  let after_start = 0;
-  let after_load = 0;
+  let afterStart = 0;
+  let afterLoad = 0;
   for (let round = 0; round < ROUNDS; round += 1) {
-    const data_dir = join(folder, `${round}`);
-    const new_one = await start(data_dir);
-    first.push(new_one.milliseconds);
-    await stop(new_one);
-    const again = await start(data_dir);
+    const dataDir = join(folder, `${round}`);
+    const newOne = await start(dataDir);
+    first.push(newOne.milliseconds);
+    await stop(newOne);
+    const again = await start(dataDir);
     later.push(again.milliseconds);
     if (round === ROUNDS - 1) {
-      after_start = await residentMemory(again.process.pid);
+      afterStart = await residentMemory(again.process.pid);
       await load(again.url);
-      after_load = await residentMemory(again.process.pid);
+      afterLoad = await residentMemory(again.process.pid);
     }
     await stop(again);
   }
@@ -111,8 +111,8 @@ try {
   console.log(
     `later runs, to the first 200:      ${median(later).toFixed(0)} ms (median of ${ROUNDS})`,
   );
-  console.log(`memory after the start:            ${after_start.toFixed(0)} MiB`);
-  console.log(`memory after ${REQUESTS} requests:       ${after_load.toFixed(0)} MiB`);
+  console.log(`memory after the start:            ${afterStart.toFixed(0)} MiB`);
+  console.log(`memory after ${REQUESTS} requests:       ${afterLoad.toFixed(0)} MiB`);
 } finally {
   await rm(folder, { recursive: true, force: true });
 }

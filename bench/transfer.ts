@@ -54,12 +54,12 @@ async function writeDocument(file: string, count: number) {
   await out.end();
 }
 
-async function start(data_dir: string) {
-  const child = Bun.spawn([process.execPath, 'src/server.ts'], {
+async function start(dataDir: string) {
+  const child = Bun.spawn([process.execPath, 'src/server/main.ts'], {
     cwd: join(import.meta.dir, '..'),
     env: {
       PATH: process.env.PATH,
-      DATA_DIR: data_dir,
+      DATA_DIR: dataDir,
       PORT: '0',
       LOG_LEVEL: 'error',
       RATE_LIMIT: 'off',
@@ -83,15 +83,20 @@ async function memoryOf(pid: number): Promise<number> {
 
 /** Runs the work. @returns the seconds it took, and the most memory that the process held meanwhile, in MB. */
 async function measure<T>(pid: number, work: () => Promise<T>) {
-  let peak_mb = await memoryOf(pid);
-  const before_mb = peak_mb;
+  let peakMb = await memoryOf(pid);
+  const beforeMb = peakMb;
   const timer = setInterval(async () => {
-    peak_mb = Math.max(peak_mb, await memoryOf(pid));
+    peakMb = Math.max(peakMb, await memoryOf(pid));
   }, SAMPLE_MS);
   const begun = performance.now();
   const result = await work();
   clearInterval(timer);
-  return { result, seconds: (performance.now() - begun) / 1000, before_mb, peak_mb };
+  return {
+    result,
+    seconds: (performance.now() - begun) / 1000,
+    before_mb: beforeMb,
+    peak_mb: peakMb,
+  };
 }
 
 const folder = await mkdtemp(join(tmpdir(), 'mantou-bench-'));
@@ -116,13 +121,13 @@ try {
   for (const count of SIZES) {
     const file = join(folder, `${count}.json`);
     await writeDocument(file, count);
-    const size_mb = (await stat(file)).size / MB;
+    const sizeMb = (await stat(file)).size / MB;
     const print = (
       what: string,
       { seconds, before_mb, peak_mb }: Awaited<ReturnType<typeof measure>>,
     ) =>
       console.log(
-        `| ${what} | ${count} | ${size_mb.toFixed(1)} | ${(count / seconds).toFixed(0)} | ${before_mb.toFixed(0)} | ${peak_mb.toFixed(0)} |`,
+        `| ${what} | ${count} | ${sizeMb.toFixed(1)} | ${(count / seconds).toFixed(0)} | ${before_mb.toFixed(0)} | ${peak_mb.toFixed(0)} |`,
       );
     const imported = await measure(child.pid, async () => {
       const answer = await fetch(`${url}/projects/import`, {

@@ -1,7 +1,7 @@
 /**
- * `bun run bench:workers [WORKERS] [ROLLS]`: replaces the workers again and again under load, and prints what that cost
- * clients that retry nothing: those that keep their connection, and those that make a new one for each request. Then it
- * prints what memory the processes hold. Prints counts; asserts nothing.
+ * `bun run bench:workers [WORKERS] [ROLLS]`: replaces the workers repeatedly under load, and prints the requests lost by
+ * clients that do not retry: those that keep their connection, and those that open one for each request. Then it prints
+ * the memory of the processes. Prints counts; asserts nothing.
  */
 import { readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -14,11 +14,11 @@ const CLIENTS_EACH = 4;
 const REQUEST = 'GET /problems/internal HTTP/1.1\r\nHost: localhost\r\n\r\n';
 const LAST_REQUEST = REQUEST.replace('\r\n\r\n', '\r\nConnection: close\r\n\r\n');
 
-const data_dir = await mkdtemp(join(tmpdir(), 'mantou-bench-'));
-const service = Bun.spawn([process.execPath, join(import.meta.dir, '../src/server.ts')], {
+const dataDir = await mkdtemp(join(tmpdir(), 'mantou-bench-'));
+const service = Bun.spawn([process.execPath, join(import.meta.dir, '../src/server/main.ts')], {
   env: {
     ...process.env,
-    ...{ DATA_DIR: data_dir, DATABASE_URL: '', PORT: '0', METRICS_PORT: '' },
+    ...{ DATA_DIR: dataDir, DATABASE_URL: '', PORT: '0', METRICS_PORT: '' },
     ...{ WORKERS: workers, RATE_LIMIT: 'off', LOG_LEVEL: 'info', LOG_FORMAT: 'json' },
   },
   stdout: 'pipe',
@@ -52,7 +52,7 @@ interface Outcome {
   lost: Record<string, number>;
 }
 
-/** One connection, with one request after the other until it is told to leave, or with one alone. */
+/** Opens a connection, and sends one request, or one after the other until the server closes it. */
 function converse(outcome: Outcome, request: string): Promise<void> {
   return new Promise((closed) => {
     let text = '';
@@ -68,9 +68,9 @@ function converse(outcome: Outcome, request: string): Promise<void> {
       if (head === -1 || text.length < head + 4 + Number(length)) return;
       outcome.answered += 1;
       waiting = false;
-      const goes_on = request === REQUEST && loading && !/^connection: close/im.test(text);
+      const goesOn = request === REQUEST && loading && !/^connection: close/im.test(text);
       text = '';
-      if (!goes_on) return void socket.end();
+      if (!goesOn) return void socket.end();
       waiting = true;
       socket.write(request);
     });
@@ -93,7 +93,7 @@ async function load(request: string): Promise<Outcome> {
   return outcome;
 }
 
-const begun_ms = performance.now();
+const begunMs = performance.now();
 const outcomes = Promise.all([load(REQUEST), load(LAST_REQUEST)]);
 while (finished < Number(rolls)) {
   service.kill('SIGHUP');
@@ -101,7 +101,7 @@ while (finished < Number(rolls)) {
   rolled = Promise.withResolvers();
 }
 loading = false;
-const seconds = (performance.now() - begun_ms) / 1000;
+const seconds = (performance.now() - begunMs) / 1000;
 const [kept, fresh] = await outcomes;
 console.log(`${finished} rolls of ${workers} workers in ${seconds.toFixed(0)} s`);
 for (const [name, { answered, connections, lost }] of Object.entries({ kept, fresh }))
@@ -112,10 +112,10 @@ for (const [name, { answered, connections, lost }] of Object.entries({ kept, fre
 const memoryOf = (pid: number) =>
   Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
 const children = readFileSync(`/proc/${service.pid}/task/${service.pid}/children`, 'utf8');
-const of_workers = children.trim().split(' ').map(Number).map(memoryOf);
+const ofWorkers = children.trim().split(' ').map(Number).map(memoryOf);
 console.log(
-  `memory: supervisor ${memoryOf(service.pid).toFixed(0)} MiB, workers ${of_workers.map((mib) => mib.toFixed(0)).join(', ')} MiB`,
+  `memory: supervisor ${memoryOf(service.pid).toFixed(0)} MiB, workers ${ofWorkers.map((mib) => mib.toFixed(0)).join(', ')} MiB`,
 );
 service.kill('SIGTERM');
 await service.exited;
-await rm(data_dir, { recursive: true, force: true });
+await rm(dataDir, { recursive: true, force: true });

@@ -1,24 +1,27 @@
 /**
- * Keeps a local copy of everything that a user may see, for as long as it runs and again when it is started again:
+ * Keeps a local copy of everything that a user may see, and continues when it is started again:
  *
  *   bun examples/mirror.ts http://127.0.0.1:3000 mt_… copy.json
  *
- * The token is an API token with the scope `read`. The copy is a file that is replaced whole, together with the cursor it
- * belongs to, so this can be killed at any moment: it goes on from there, however long it was away.
+ * The token is an API token with the scope `read`. The file is replaced atomically and holds the cursor of its contents, so the
+ * program may be killed at any moment and continues from there, however long it was away.
  */
 import { readFile, rename, writeFile } from 'node:fs/promises';
+import {
+  createClient,
+  type Event,
+  ProblemError,
+  type Project as ProjectRow,
+  StartAfreshError,
+  type Task,
+} from '../client/src/index.ts';
 
-const PAGE_LIMIT = 200;
 const RETRY_MS = 1000;
-/** The server sends something every 15 seconds: after twice that the connection is taken for dead. */
-const SILENCE_MS = 30_000;
+const WAIT_SECONDS = 30;
 
-// biome-ignore lint/suspicious/noExplicitAny: what is mirrored is kept as it comes.
-type Json = any;
-interface Project extends Record<string, unknown> {
-  version: number;
-  tasks: Record<string, Json>;
-  /** Role by user; nobody's for viewers. */
+interface Project extends ProjectRow {
+  tasks: Record<string, Task>;
+  /** Role by user id. */
   members: Record<string, string>;
 }
 export interface Copy {
@@ -27,68 +30,52 @@ export interface Copy {
   projects: Record<string, Project>;
 }
 
-/** @param signal ends it. @throws what trying again does not change, such as a token that is of no use any more. */
+/** Mirrors until `signal` aborts. @throws an error that a retry cannot cure, such as a revoked token. */
 export async function mirror(url: string, token: string, file: string, signal: AbortSignal) {
-  async function request(path: string, headers: Record<string, string> = {}) {
-    const authorization = `Bearer ${token}`;
-    const answer = await fetch(url + path, { headers: { authorization, ...headers }, signal });
-    if (answer.ok) return answer;
-    const { status } = answer;
-    throw Object.assign(new Error(`${path} is answered ${status}`), { status });
-  }
-  /** @returns undefined for what we may not see, or not any more. */
-  async function get(path: string): Promise<Json> {
-    const answer = await request(path).catch((error) => {
-      if (error.status !== 403 && error.status !== 404) throw error;
-    });
-    return answer?.json();
-  }
-  async function list(path: string, filters = ''): Promise<Json[] | undefined> {
-    const items: Json[] = [];
-    for (let query = `?limit=${PAGE_LIMIT}${filters}`; ; ) {
-      const page = await get(path + query);
-      if (!page) return undefined;
-      items.push(...page.items);
-      if (page.next_cursor === null) return items;
-      query = `?limit=${PAGE_LIMIT}${filters}&cursor=${page.next_cursor}`;
-    }
-  }
+  const { users, changes } = createClient(url, { token });
 
-  /** The cursor first: what changes while all is read comes again as an event. */
   async function startAfresh(): Promise<Copy> {
-    const { next_cursor: cursor } = await get('/changes');
-    const copy: Copy = { cursor, user_id: (await get('/users/me')).id, projects: {} };
-    for (const { id } of (await list('/projects', '&archived=any')) ?? [])
-      await readProject(copy, id);
+    const { id } = await users.me();
+    const copy: Copy = { cursor: '', user_id: id, projects: {} };
+    await read(copy, {});
+    await save(copy);
     return copy;
   }
 
-  async function readProject({ projects }: Copy, id: string) {
-    const project = await get(`/projects/${id}`);
-    const tasks = await list(`/tasks/projects/${id}`);
-    const members = (await list(`/projects/${id}/members`)) ?? [];
-    const by_id = (items: Json[]) => Object.fromEntries(items.map((item) => [item.id, item]));
-    const roles = Object.fromEntries(members.map(({ user_id, role }) => [user_id, role]));
-    if (project && tasks) projects[id] = { ...project, tasks: by_id(tasks), members: roles };
-    else delete projects[id];
+  /** Reads a snapshot into the copy; of one project, on top of a cursor. */
+  async function read(copy: Copy, query: { project_id?: string[]; since?: string }) {
+    for await (const page of changes.snapshot(query, { signal })) {
+      for (const row of page.projects) copy.projects[row.id] = { ...row, tasks: {}, members: {} };
+      for (const { project_id, user_id, role } of page.members)
+        Object.assign(copy.projects[project_id]?.members ?? {}, { [user_id]: role });
+      for (const task of page.tasks)
+        Object.assign(copy.projects[task.project_id]?.tasks ?? {}, { [task.id]: task });
+      if (page.complete) copy.cursor = page.cursor;
+    }
   }
 
-  async function apply(copy: Copy, { action, project_id, subject_id: id, version, fields }: Json) {
-    if (action === 'access.lost') delete copy.projects[project_id];
-    if (action === 'access.granted') await readProject(copy, project_id);
+  /** Applies an event, and moves the cursor behind it. */
+  async function apply(copy: Copy, event: Event) {
+    const { action, project_id, subject_id: id, version, fields, cursor } = event;
+    if (action === 'access.lost' || action === 'access.granted') delete copy.projects[project_id];
+    if (action === 'access.granted') return read(copy, { project_id: [project_id], since: cursor });
+    copy.cursor = cursor;
     const project = copy.projects[project_id];
-    const [subject, change] = action.split('.');
-    if (!project || subject === 'access') return;
-    if (subject === 'project') {
+    if (!project) return;
+    const task = project.tasks[id];
+    if (action === 'project.updated') {
       if (version > project.version) Object.assign(project, fields, { version });
-    } else if (subject === 'task') {
-      const task = project.tasks[id];
-      const is_news = task ? version > task.version : change === 'created';
-      if (change === 'deleted') delete project.tasks[id];
-      else if (is_news) project.tasks[id] = { ...task, ...fields, id, project_id, version };
-    } else if (id === copy.user_id) await readProject(copy, project_id);
-    else if (change === 'removed') delete project.members[id];
-    else project.members[id] = fields.role;
+    } else if (action === 'task.created') {
+      if (!task || version > task.version)
+        project.tasks[id] = { ...fields, id, project_id, version } as Task;
+    } else if (action === 'task.updated') {
+      if (task && version > task.version) Object.assign(task, fields, { version });
+    } else if (action === 'task.deleted') delete project.tasks[id];
+    else if (action === 'member.removed') delete project.members[id];
+    else if (action === 'member.added' || action === 'member.updated')
+      project.members[id] = String(fields.role);
+    if (action === 'member.updated' && id === copy.user_id)
+      Object.assign(project, { role: fields.role });
   }
 
   async function save(copy: Copy) {
@@ -96,34 +83,17 @@ export async function mirror(url: string, token: string, file: string, signal: A
     await rename(`${file}.new`, file);
   }
 
-  /** All that is waiting, page by page. */
+  /** Waits for changes, and applies them. */
   async function catchUp(copy: Copy) {
-    for (let is_full = true; is_full; ) {
-      const page = await get(`/changes?limit=${PAGE_LIMIT}&since=${copy.cursor}`);
-      for (const event of page.items) await apply(copy, event);
-      copy.cursor = page.next_cursor;
-      await save(copy);
-      is_full = page.items.length === PAGE_LIMIT;
+    const query = { since: copy.cursor, wait: WAIT_SECONDS };
+    const { items, next_cursor } = await changes.page(query, { signal });
+    for (const event of items) {
+      await apply(copy, event);
+      // After a project was read, the changes go on from the cursor of the copy.
+      if (copy.cursor !== event.cursor) return save(copy);
     }
-  }
-
-  /** What happens from now on, until the connection ends. */
-  async function follow(copy: Copy) {
-    const stream: Json = await request('/changes/stream', { 'last-event-id': copy.cursor });
-    const reader = stream.body.pipeThrough(new TextDecoderStream()).getReader();
-    for (let text = ''; ; ) {
-      const silence = setTimeout(() => reader.cancel(), SILENCE_MS);
-      const { value, done } = await reader.read().finally(() => clearTimeout(silence));
-      if (done) return;
-      const messages = (text + value).split('\n\n');
-      text = messages.pop() ?? '';
-      for (const message of messages) {
-        const data = /^data: (.*)$/m.exec(message)?.[1];
-        if (data) await apply(copy, JSON.parse(data));
-        copy.cursor = /^id: (.*)$/m.exec(message)?.[1] ?? copy.cursor;
-      }
-      await save(copy);
-    }
+    copy.cursor = next_cursor;
+    await save(copy);
   }
 
   let copy: Copy | undefined = await readFile(file, 'utf8').then(JSON.parse, () => undefined);
@@ -131,11 +101,12 @@ export async function mirror(url: string, token: string, file: string, signal: A
     try {
       copy ??= await startAfresh();
       await catchUp(copy);
-      await follow(copy);
     } catch (error) {
-      const { status } = error as { status?: number };
-      if (status === 410) copy = undefined;
-      else if (status !== undefined && status < 500 && status !== 429) throw error;
+      const isForeign = error instanceof ProblemError && error.code === 'invalid_cursor';
+      // The server no longer has what the cursor stands for, or is another one than the copy is of.
+      if (error instanceof StartAfreshError || (isForeign && copy)) copy = undefined;
+      else if (error instanceof ProblemError && error.status < 500 && error.status !== 429)
+        throw error;
       else if (!signal.aborted) await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
   }
@@ -143,5 +114,16 @@ export async function mirror(url: string, token: string, file: string, signal: A
 
 if (import.meta.main) {
   const [url = '', token = '', file = ''] = process.argv.slice(2);
-  await mirror(url, token, file, new AbortController().signal);
+  const end = (reason: string): never => {
+    console.error(`mirror: ${reason}`);
+    process.exit(1);
+  };
+  if (file === '') end('write: bun examples/mirror.ts URL API_TOKEN FILE');
+  // Once it has begun, an outage is waited for; at the start it is more likely a wrong URL.
+  await fetch(`${url}/health/live`).catch((error: { code?: string }) =>
+    end(`no server answers at ${url} (${error.code ?? 'no URL'}): start it, or correct the URL`),
+  );
+  await mirror(url, token, file, new AbortController().signal).catch((error: Error) =>
+    end(error.message),
+  );
 }

@@ -1,85 +1,140 @@
 /** The whole API on one screen. */
 import { Elysia } from 'elysia';
+import { createChangeFeed } from './handlers/change-feed.ts';
+import { createChangePoll } from './handlers/change-poll.ts';
+import { createChangeStream } from './handlers/change-stream.ts';
+import { limitExports } from './handlers/export-limit.ts';
+import { createStreamLimit } from './handlers/stream-limit.ts';
+import { createWebhookDeliverer } from './handlers/webhook-delivery.ts';
+import { allowedMethodsByPath } from './http/allowed-methods.ts';
+import { createLastCalendars } from './http/last-calendars.ts';
 import type { Platform } from './platform.ts';
 import { accessTokens } from './plugins/access-tokens.ts';
-import { announcing, createChangeStream } from './plugins/change-stream.ts';
-import { conventions } from './plugins/conventions.ts';
+import { announceChanges } from './plugins/announce-changes.ts';
 import { cors } from './plugins/cors.ts';
-import { calendarUser, credentials, currentUser } from './plugins/current-user.ts';
+import {
+  agentUser,
+  calendarUser,
+  credentials,
+  currentUser,
+  streamUser,
+} from './plugins/current-user.ts';
+import { defaultHeaders } from './plugins/default-headers.ts';
 import { docs } from './plugins/docs.ts';
-import { requestLimits } from './plugins/limits.ts';
-import { methodsByPath } from './plugins/methods.ts';
-import { observe } from './plugins/observe.ts';
-import { problems } from './plugins/problems.ts';
+import { errorHandler } from './plugins/error-handler.ts';
+import { headRequests } from './plugins/head-requests.ts';
+import { requestRateLimit } from './plugins/rate-limit.ts';
+import { requestLog } from './plugins/request-log.ts';
+import {
+  agentRoutes,
+  openRoutes,
+  sessionRoutes,
+  streamRoutes,
+  tokenRoutes,
+  userRoutes,
+} from './plugins/route-groups.ts';
 import { apiTokens } from './routes/api-tokens.ts';
-import { calendar } from './routes/calendar.ts';
-import { events } from './routes/events.ts';
+import { calendar, secretCalendar } from './routes/calendar.ts';
+import { calendarAddresses } from './routes/calendar-addresses.ts';
+import { changeStream, events } from './routes/events.ts';
 import { health } from './routes/health.ts';
+import { labels } from './routes/labels.ts';
+import { leftProjects } from './routes/left-projects.ts';
+import { mcp } from './routes/mcp.ts';
 import { members } from './routes/members.ts';
 import { metrics } from './routes/metrics.ts';
 import { problemCatalogue } from './routes/problems.ts';
 import { projectExports } from './routes/project-exports.ts';
 import { projectImports } from './routes/project-imports.ts';
 import { projects } from './routes/projects.ts';
-import { sessions } from './routes/sessions.ts';
+import { logins, sessions } from './routes/sessions.ts';
 import { tasks } from './routes/tasks.ts';
-import { users } from './routes/users.ts';
-import { Parameters } from './schemas/common.ts';
+import { account, profile, registration } from './routes/users.ts';
+import { webhooks } from './routes/webhooks.ts';
+import type { ClientApp } from './schemas/client-app.ts';
+import { Parameters } from './schemas/types/object.ts';
 
 /**
- * Unknown fields are refused rather than dropped (`normalize`), and the path is found whatever the length of the host
- * (`standardHostname`).
+ * Unknown fields are refused, not dropped (`normalize`), and hosts of any length are accepted (`standardHostname`).
  */
 const config = { normalize: false, handler: { standardHostname: false } } as const;
 
-/** The routes, without what every answer has in common. */
-export function createApi(platform: Platform) {
-  const tokens = accessTokens(platform);
-  const known = credentials(platform);
-  const current = currentUser(tokens, known);
-  const changes = createChangeStream(platform);
+/** Returns the routes, without what every answer has in common. */
+export function createApi(platform: Platform, calendars = createLastCalendars(platform.now)) {
+  const jwt = accessTokens(platform);
+  const cached = credentials(platform, calendars);
+  const user = currentUser(jwt, cached);
+  const feed = createChangeFeed(platform);
+  const streamLimit = createStreamLimit(platform);
+  const changes = createChangeStream(platform, feed, streamLimit);
+  const poll = createChangePoll(platform, feed, streamLimit);
+  const deliverer = createWebhookDeliverer(platform, feed);
+  const limitExport = limitExports(platform);
+
+  const open = openRoutes(platform);
+  const withSession = sessionRoutes(platform, user, cached);
+  const withUser = userRoutes(platform, user);
+
   const api = new Elysia(config)
-    .use(announcing(changes))
-    .use(health(platform))
-    .use(problemCatalogue(platform))
-    .use(users(platform, current))
-    .use(sessions(platform, tokens, known, current))
-    .use(apiTokens(platform, current))
-    .use(projects(platform, current))
-    .use(members(platform, current))
-    .use(projectExports(platform, current))
-    .use(projectImports(platform, current))
-    .use(calendar(platform, calendarUser(tokens, known)))
-    .use(tasks(platform, current))
-    .use(events(platform, current, changes));
-  // On a port of its own, whoever can reach the API cannot read them.
-  const here = platform.settings.metrics_port === undefined;
-  return here ? api.use(metrics(platform)) : api;
+    .use(announceChanges(changes))
+    // Without a credential.
+    .use(health(platform, open))
+    .use(problemCatalogue(open))
+    .use(registration(platform, open))
+    .use(logins(platform, tokenRoutes(platform), jwt, cached))
+    .use(secretCalendar(platform, open, cached, calendars))
+    // For a user who has logged in.
+    .use(account(platform, withSession))
+    .use(sessions(platform, withSession))
+    .use(apiTokens(platform, withSession))
+    .use(calendarAddresses(platform, withSession))
+    .use(leftProjects(platform, withSession))
+    .use(webhooks(platform, withSession, deliverer))
+    // For a user with a session or an API token.
+    .use(profile(platform, withUser, limitExport))
+    .use(projects(platform, withUser))
+    .use(members(platform, withUser))
+    .use(projectExports(platform, withUser, limitExport))
+    .use(projectImports(platform, user))
+    .use(calendar(platform, calendarUser(jwt, cached), calendars))
+    .use(tasks(platform, withUser))
+    .use(labels(platform, withUser))
+    .use(events(platform, withUser, poll))
+    .use(changeStream(platform, streamRoutes(platform, streamUser(jwt, cached)), changes))
+    .use(mcp(platform, agentRoutes(platform, agentUser(jwt, cached))));
+  // With a port of their own, metrics are not among the routes of the API.
+  const here = platform.settings.metricsPort === undefined;
+  return here ? api.use(metrics(platform, open)) : api;
 }
 
-/** Builds the app from what the runtime supplies. Nothing listens yet: hand `fetch` of the app to a server. */
+/** Returns the app, built from what the runtime supplies. Nothing listens yet: give its `fetch` to a server. */
 export function createApp(platform: Platform) {
-  const api = createApi(platform);
+  const calendars = createLastCalendars(platform.now);
+  const api = createApi(platform, calendars);
   const app = new Elysia({ ...config, adapter: platform.adapter })
-    .use(observe(platform))
+    .use(headRequests)
+    .use(requestLog(platform))
     .use(cors(platform.settings))
-    .use(conventions)
-    .use(problems(platform, (path) => allowedMethods(path)))
-    .use(requestLimits(platform))
+    .use(defaultHeaders)
+    .use(errorHandler(platform, () => allowedMethods, calendars))
+    .use(requestRateLimit(platform))
     .guard({ query: Parameters({}) })
     .use(api);
   if (platform.settings.docs) app.use(docs(platform, api));
-  const allowedMethods = methodsByPath(app.routes);
+  const allowedMethods = allowedMethodsByPath(app.routes);
   return app;
 }
 
-/** What `METRICS_PORT` serves. */
+/** The API for `treaty` of `@elysiajs/eden`: see docs/eden.md. */
+export type App = ClientApp<ReturnType<typeof createApp>>;
+
+/** Returns what `METRICS_PORT` serves. */
 export function createMetricsApp(platform: Platform) {
   const app = new Elysia(config)
-    .use(conventions)
-    .use(problems(platform, (path) => allowedMethods(path)))
+    .use(defaultHeaders)
+    .use(errorHandler(platform, () => allowedMethods))
     .guard({ query: Parameters({}) })
-    .use(metrics(platform));
-  const allowedMethods = methodsByPath(app.routes);
+    .use(metrics(platform, openRoutes(platform)));
+  const allowedMethods = allowedMethodsByPath(app.routes);
   return app;
 }

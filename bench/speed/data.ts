@@ -2,13 +2,17 @@
  * The fixed data of the bench: people with twenty projects of twenty tasks each, who are logged in. Each turn of a server
  * begins with a fresh copy of it.
  */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { SQL } from 'bun';
 import { SignJWT } from 'jose';
-import { migrate } from '../../src/db/migrate.ts';
 import { bunPasswords } from '../../src/passwords/bun.ts';
+import { connectEmbeddedPostgres } from '../../src/postgres/embedded.ts';
+import { migrate } from '../../src/postgres/migrate.ts';
 import { readSettings } from '../../src/settings.ts';
 
-/** Nobody may send more than 100 requests a second, so there have to be many. */
+/** A user may send 100 requests a second, so the load needs many. */
 export const PEOPLE = 256;
 export const PROJECTS_PER_PERSON = 20;
 export const TASKS_PER_PROJECT = 20;
@@ -20,15 +24,45 @@ export interface Person {
   id: string;
   username: string;
   access_token: string;
-  /** As a proxy tells it. */
+  /** The address that a proxy would name. */
   address: string;
-  /** Each with some of its tasks. */
+  /** The projects, each with some of its tasks. */
   projects: { id: string; task_ids: string[] }[];
 }
 
-/** Makes the database that is copied for each turn. */
-export async function makeFixedData(url: string): Promise<void> {
-  await migrate(url);
+/** Returns the fixed data on a PostgreSQL of its own, which ends with the data. */
+export async function openFixedData() {
+  const folder = await mkdtemp(join(tmpdir(), 'mantou-bench-'));
+  const postgres = await connectEmbeddedPostgres(folder);
+  const admin = new SQL({ url: postgres.url, max: 1 });
+  const close = async () => {
+    await admin.close();
+    await postgres.leave();
+    await rm(folder, { recursive: true, force: true });
+  };
+  try {
+    await admin.unsafe('create database fixed');
+    const url = new URL(postgres.url);
+    url.pathname = '/fixed';
+    await makeFixedData(url.href);
+    return {
+      url: url.href,
+      admin,
+      people: await readPeople(url.href),
+      [Symbol.asyncDispose]: close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** Fills the database that is copied for each turn. @param migrateFirst how another checkout migrates it. */
+export async function makeFixedData(
+  url: string,
+  migrateFirst: (url: string) => Promise<unknown> = migrate,
+): Promise<void> {
+  await migrateFirst(url);
   const sql = new SQL({ url, max: 1 });
   try {
     const hash = await bunPasswords().hash(PASSWORD);
@@ -39,18 +73,18 @@ export async function makeFixedData(url: string): Promise<void> {
     await sql`create temp table place as
       select uuidv7() as project_id, id as user_id, n
       from users, generate_series(1, ${PROJECTS_PER_PERSON}::int) n`;
-    await sql`insert into projects (id, name, name_key, name_words, description, description_words, created_at, words_version)
-      select project_id, 'Project ' || n, 'project ' || n, array_to_tsvector(array['project', n::text]),
-        'What project ' || n || ' is about', array_to_tsvector(array['what', 'project', n::text, 'is', 'about']),
-        now() - n * interval '1 hour', 1
+    await sql`insert into projects (id, name, name_key, name_words, description, description_words, name_runs, description_runs, created_at, words_version)
+      select project_id, 'Project ' || n, 'project ' || length(n::text) || n, array_to_tsvector(array['project', n::text]),
+        'What project ' || n || ' is about', array_to_tsvector(array['what', 'project', n::text, 'is', 'about']), '', '',
+        now() - n * interval '1 hour', -1
       from place`;
     await sql`insert into project_members (project_id, user_id, role) select project_id, user_id, 'owner' from place`;
     await sql`insert into tasks (id, project_id, created_by, title, title_key, title_words, description,
-        description_words, label_words, created_at, words_version)
-      select uuidv7(), project_id, user_id, 'Task ' || task, 'task ' || task,
+        description_words, label_words, title_runs, description_runs, created_at, words_version)
+      select uuidv7(), project_id, user_id, 'Task ' || task, 'task ' || length(task::text) || task,
         array_to_tsvector(array[scope || 'task', scope || task]), 'Do the thing number ' || task,
-        array_to_tsvector(array[scope || 'do', scope || 'the', scope || 'thing', scope || 'number', scope || task]), '',
-        now() - task * interval '1 minute', 1
+        array_to_tsvector(array[scope || 'do', scope || 'the', scope || 'thing', scope || 'number', scope || task]), '', '', '',
+        now() - task * interval '1 minute', -1
       from (select *, right(project_id::text, 6) as scope from place) place,
         generate_series(1, ${TASKS_PER_PROJECT}::int) task`;
     await sql.unsafe('vacuum (analyze)');
@@ -59,7 +93,7 @@ export async function makeFixedData(url: string): Promise<void> {
   }
 }
 
-/** Everybody, with an access token of his session. */
+/** Returns all people, each with an access token of their session. */
 export async function readPeople(url: string): Promise<Person[]> {
   const sql = new SQL({ url, max: 1 });
   try {
@@ -91,17 +125,17 @@ export async function readPeople(url: string): Promise<Person[]> {
   }
 }
 
-/** An address for each of many. */
+/** Returns the n-th address. */
 export const addressOf = (n: number) => `10.0.${n >> 8}.${n & 255}`;
 
-/** As the API signs it. */
-function signToken({ id, username }: { id: string; username: string }, session_id: string) {
-  const { jwt_issuer, jwt_audience } = readSettings({});
-  return new SignJWT({ sid: session_id, username })
+/** Returns an access token like the API's. */
+function signToken({ id, username }: { id: string; username: string }, sessionId: string) {
+  const { jwtIssuer, jwtAudience } = readSettings({});
+  return new SignJWT({ sid: sessionId, username })
     .setProtectedHeader({ alg: 'HS256', typ: 'at+jwt' })
     .setSubject(id)
-    .setIssuer(jwt_issuer)
-    .setAudience(jwt_audience)
+    .setIssuer(jwtIssuer)
+    .setAudience(jwtAudience)
     .setIssuedAt()
     .setExpirationTime(`${TOKEN_TTL_SECONDS}s`)
     .setJti(crypto.randomUUID())

@@ -1,7 +1,6 @@
 /**
  * The floor: what the same requests cost without a framework. Bare `Bun.serve`, jose and a driver, by the shortest code
- * that sends the same statements. It has no limits, no log, no sessions that end, and checks no more of what it is sent
- * than a type here and there.
+ * that sends the same statements. It has no limits, no log and no sessions that end, and hardly checks its input.
  *
  * `bun bench/speed/floor.ts bun|postgres.js`, with DATABASE_URL and JWT_SECRET.
  */
@@ -11,7 +10,7 @@ import { jwtVerify, SignJWT } from 'jose';
 import postgres from 'postgres';
 import { v7 as uuidv7 } from 'uuid';
 import type { Database } from '../../src/db/database.ts';
-import { taskLexemes } from '../../src/db/search.ts';
+import { taskLexemes } from '../../src/db/full-text.ts';
 import { listProjects } from '../../src/handlers/projects.ts';
 import { listTasks } from '../../src/handlers/task-lists.ts';
 import { createTask, patchTask, readTask } from '../../src/handlers/tasks.ts';
@@ -33,7 +32,7 @@ function connect(driver: string): Run {
 }
 const run = connect(process.argv[2] ?? 'bun');
 
-// --- The statements of the API, written down while it is asked with marks in place of values ------------------------
+// --- The statements of the API, recorded while it gets requests with marks in place of values-----------------------
 
 const marks = {
   user: '019ac0de-0000-7000-8000-000000000001',
@@ -42,8 +41,8 @@ const marks = {
   title: 'The mark of a title',
   description: 'A mark for descriptions',
 };
-const marked_user = { id: marks.user, username: '', scopes: [] };
-const marked_lexemes = taskLexemes({ title: marks.title, description: marks.description });
+const markedUser = { id: marks.user, username: '', scopes: [] };
+const markedLexemes = taskLexemes({ title: marks.title, description: marks.description });
 
 interface Values extends Partial<Record<keyof typeof marks | 'new_id', unknown>> {
   title_key?: string | undefined;
@@ -56,7 +55,7 @@ async function statementOf(ask: (db: Database) => Promise<unknown>) {
   let text = '';
   let slots: Slot[] = [];
   const names = new Map<unknown, keyof Values>(
-    Object.entries({ ...marks, ...marked_lexemes }).map(([name, value]) => [
+    Object.entries({ ...marks, ...markedLexemes }).map(([name, value]) => [
       value,
       name as keyof Values,
     ]),
@@ -65,7 +64,7 @@ async function statementOf(ask: (db: Database) => Promise<unknown>) {
     text = statement;
     slots = parameters.map((value) => {
       if (names.has(value)) return names.get(value) as keyof Values;
-      // The one id that is nobody's mark is a new one.
+      // The id of the new row is the only one that is not a mark.
       return /^[0-9a-f]{8}-[0-9a-f]{4}-7/.test(String(value)) ? 'new_id' : { constant: value };
     });
     const nothing: Promise<unknown[]> & { values?: () => Promise<unknown[]> } = Promise.resolve([]);
@@ -85,18 +84,18 @@ async function statementOf(ask: (db: Database) => Promise<unknown>) {
 const page = { limit: 50, sort: '-created_at' } as const;
 const statements = {
   listProjects: await statementOf((db) =>
-    listProjects(db, marked_user, { ...page, archived: 'false' }),
+    listProjects(db, markedUser, { ...page, archived: 'false' }),
   ),
-  listTasks: await statementOf((db) => listTasks(db, marked_user, marks.project, page)),
-  readTask: await statementOf((db) => readTask(db, marked_user, marks.task)),
+  listTasks: await statementOf((db) => listTasks(db, markedUser, marks.project, page)),
+  readTask: await statementOf((db) => readTask(db, markedUser, marks.task)),
   createTask: await statementOf((db) =>
-    createTask(db, marked_user, marks.project, {
+    createTask(db, markedUser, marks.project, {
       title: marks.title,
       description: marks.description,
     }),
   ),
   patchTask: await statementOf((db) =>
-    patchTask(db, marked_user, marks.task, { title: marks.title }, undefined),
+    patchTask(db, markedUser, marks.task, { title: marks.title }, undefined),
   ),
 };
 
@@ -115,12 +114,12 @@ async function logIn(request: Request) {
   ]);
   if (!user || !(await Bun.password.verify(password ?? '', user.password_hash as string)))
     return new Response(null, { status: 401 });
-  const access_token = await new SignJWT({ username: user.username as string })
+  const accessToken = await new SignJWT({ username: user.username as string })
     .setProtectedHeader({ alg: 'HS256' })
     .setSubject(user.id as string)
     .setExpirationTime('15m')
     .sign(key);
-  return Response.json({ access_token, token_type: 'bearer', expires_in: 900 });
+  return Response.json({ access_token: accessToken, token_type: 'bearer', expires_in: 900 });
 }
 
 const textsOf = async (request: Request) => {

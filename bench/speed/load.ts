@@ -1,7 +1,4 @@
-/**
- * Sends the same requests to whatever serves them, with `wrk`, or with autocannon where that is not installed, and
- * reads what it found.
- */
+/** Sends the same requests to any server with `wrk`, and reads what it measured. */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,18 +13,18 @@ export interface LoadRequest {
 export interface LoadResult {
   requests: number;
   seconds: number;
-  /** Answers that were not 2xx, and requests without one. */
+  /** Responses that are not 2xx, and requests without a response. */
   failed: number;
   p50_ms: number;
   p99_ms: number;
 }
 
-export const load_tool = Bun.which('wrk') ? 'wrk' : 'autocannon';
+/** Checks that wrk is installed, before a bench begins. @throws where it is not. */
+export function requireLoadTool() {
+  if (!Bun.which('wrk')) throw new Error('wrk sends the load: install it (apt-get install wrk)');
+}
 
-/** One way to do what `load` does. @param folder for what it has to write down. */
-type Run = (folder: string, ...asked: Parameters<typeof load>) => Promise<LoadResult>;
-
-/** Sends the requests in turn, over and over, on so many connections at once. */
+/** Sends the requests in turn, over and over, on this many connections; each waits for its response. */
 export async function load(
   url: string,
   requests: LoadRequest[],
@@ -36,25 +33,30 @@ export async function load(
 ): Promise<LoadResult> {
   const folder = await mkdtemp(join(tmpdir(), 'mantou-load-'));
   try {
-    const run = load_tool === 'wrk' ? runWrk : runAutocannon;
-    return await run(folder, url, requests, connections, seconds);
+    return await runWrk(folder, url, requests, connections, seconds);
   } finally {
     await rm(folder, { recursive: true });
   }
 }
 
-/** A string as Lua reads it. */
+/** Returns a string literal of Lua. */
 const quoted = (text: string) =>
   `"${text.replace(/[\\"]/g, '\\$&').replaceAll('\n', '\\n').replaceAll('\r', '\\r')}"`;
 
-/** RFC 9112 §2.1. */
-function messageOf(url: string, { method, path, headers, body = '' }: LoadRequest): string {
+/** Returns the bytes of the request (RFC 9112 §2.1). */
+export function messageOf(url: string, { method, path, headers, body = '' }: LoadRequest): string {
   const length = body === '' ? {} : { 'Content-Length': Buffer.byteLength(body) };
   const fields = Object.entries({ Host: new URL(url).host, ...headers, ...length });
   return `${method} ${path} HTTP/1.1\r\n${fields.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n${body}`;
 }
 
-const runWrk: Run = async (folder, url, requests, connections, seconds) => {
+async function runWrk(
+  folder: string,
+  url: string,
+  requests: LoadRequest[],
+  connections: number,
+  seconds: number,
+): Promise<LoadResult> {
   const script = join(folder, 'requests.lua');
   await writeFile(
     script,
@@ -77,26 +79,4 @@ end
   const options = ['-t1', `-c${connections}`, `-d${seconds}s`, '--timeout', '30s', '-s', script];
   const printed = await Bun.$`wrk ${options} ${url}`.text();
   return JSON.parse(printed.trim().split('\n').at(-1) ?? '') as LoadResult;
-};
-
-const runAutocannon: Run = async (folder, url, requests, connections, seconds) => {
-  const file = join(folder, 'options.json');
-  await writeFile(
-    file,
-    JSON.stringify({ url, connections, duration: seconds, timeout: 30, requests }),
-  );
-  // A process of its own, so that it is no part of what it measures.
-  const found = await Bun.$`${process.execPath} -e ${AUTOCANNON} ${file}`.json();
-  return {
-    requests: found.requests.total,
-    seconds: found.duration,
-    failed: found.non2xx + found.errors,
-    p50_ms: found.latency.p50,
-    p99_ms: found.latency.p99,
-  };
-};
-
-const AUTOCANNON = `
-  const { default: autocannon } = await import('autocannon');
-  console.log(JSON.stringify(await autocannon(await Bun.file(process.argv.at(-1)).json())));
-`;
+}

@@ -1,16 +1,16 @@
-/** What is sent: the same to every server. */
+/** The requests, the same for every server. */
 import { PASSWORD, type Person } from './data.ts';
 import type { LoadRequest } from './load.ts';
 
-/** So many requests that the same one does not come again at once. */
+/** Enough requests that one is not repeated soon. */
 const REQUESTS = 4096;
 
 export type Mix = keyof typeof mixes;
 
-/** @param n how often this person has asked before. */
+/** @param n how many requests this person has sent before. */
 type Make = (person: Person, n: number) => LoadRequest;
 
-/** Everybody has an address of his own, as behind a proxy: one alone would soon have used up its requests. */
+/** Each person has an address of their own, as behind a proxy: a single one would soon reach the rate limit. */
 const from = ({ address }: Person) => ({ 'X-Forwarded-For': address });
 const headersOf = (person: Person) => ({
   Authorization: `Bearer ${person.access_token}`,
@@ -54,7 +54,7 @@ const logIn: Make = (person) => ({
   body: JSON.stringify({ username: person.username, password: PASSWORD }),
 });
 
-/** Of twenty requests: eighteen that read. */
+/** Twenty requests, of which eighteen read. */
 const blend: readonly Make[] = [
   ...Array<Make>(8).fill(listTasks),
   ...Array<Make>(5).fill(listProjects),
@@ -74,7 +74,7 @@ export const mixes = {
   'log in': { make: logIn, connections: 16 },
 } satisfies Record<string, { make: Make; connections: number }>;
 
-/** The requests of a mix: everybody in turn, and of what is his one after the other. */
+/** Returns the requests of a mix: each person in turn, and their projects one after the other. */
 export const requestsOf = (mix: Mix, people: readonly Person[]): LoadRequest[] =>
   Array.from({ length: REQUESTS }, (_, n) =>
     mixes[mix].make(at(people, n), Math.floor(n / people.length) + (n % people.length)),

@@ -1,6 +1,6 @@
 /**
- * What somebody would pick instead: Fastify and FastAPI as they lie in a folder, with `schema.sql` for tables of their
- * own and the routes that list projects, list tasks and create tasks.
+ * Peers: Fastify and FastAPI, which a project could choose instead, as they are in a folder, with `schema.sql` for tables of
+ * their own and the routes that list projects, list tasks and create tasks.
  */
 import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -9,15 +9,34 @@ import { SignJWT } from 'jose';
 import { addressOf, JWT_SECRET, PEOPLE, type Person } from './data.ts';
 import { freePort, type Running, startAt } from './servers.ts';
 
+/** The packages of Debian are for its own Python. */
+const PYTHON = '/usr/bin/python3';
+
+/** FastAPI as its tutorial shows it, and at its best: an asynchronous driver, JSON from PostgreSQL, a process a core. */
+const pythonPeers = [
+  {
+    name: 'FastAPI',
+    folder: 'fastapi',
+    packages: 'fastapi, uvicorn, sqlalchemy, jwt, psycopg2, uvloop, httptools',
+    options: [],
+  },
+  {
+    name: 'FastAPI with asyncpg',
+    folder: 'fastapi-async',
+    packages: 'fastapi, uvicorn, asyncpg, jwt, uvloop, httptools',
+    options: ['--workers', String(navigator.hardwareConcurrency)],
+  },
+];
+
 interface Peer {
   name: string;
-  start(database_url: string): Promise<Running>;
+  start(databaseUrl: string): Promise<Running>;
 }
 
-/** Those that can run here; says of the others what they lack. */
+/** Returns the peers that can run here, and prints what the others lack. */
 export async function findPeers(folder: string, scratch: string): Promise<Peer[]> {
-  const environment = (database_url: string, port: number) => ({
-    DATABASE_URL: database_url,
+  const environment = (databaseUrl: string, port: number) => ({
+    DATABASE_URL: databaseUrl,
     JWT_SECRET,
     PORT: String(port),
   });
@@ -33,27 +52,27 @@ export async function findPeers(folder: string, scratch: string): Promise<Peer[]
       },
     },
   ];
-  const python =
-    await Bun.$`/usr/bin/python3 -c "import fastapi, uvicorn, sqlalchemy, jwt, psycopg2, uvloop, httptools"`
-      .nothrow()
-      .quiet();
-  if (python.exitCode !== 0) {
-    console.error('FastAPI is left out: its Python packages are not installed');
-    return peers;
+  for (const one of pythonPeers) {
+    const imports = `import ${one.packages}`;
+    const { exitCode } = await Bun.$`${PYTHON} -c ${imports}`.nothrow().quiet();
+    if (exitCode !== 0) {
+      console.error(`${one.name} is left out: Python cannot ${imports}`);
+      continue;
+    }
+    peers.push({
+      name: one.name,
+      async start(url) {
+        const port = await freePort();
+        const module = ['--app-dir', join(folder, one.folder), 'main:app', ...one.options];
+        const command = [PYTHON, '-m', 'uvicorn', ...module, '--port', String(port)];
+        return startAt(port, [...command, '--log-level', 'error'], environment(url, port));
+      },
+    });
   }
-  peers.push({
-    name: 'FastAPI',
-    async start(url) {
-      const port = await freePort();
-      const module = ['--app-dir', join(folder, 'fastapi'), 'main:app'];
-      const command = ['/usr/bin/python3', '-m', 'uvicorn', ...module, '--port', String(port)];
-      return startAt(port, [...command, '--log-level', 'error'], environment(url, port));
-    },
-  });
   return peers;
 }
 
-/** As many people as ours, with the projects that `schema.sql` gives them. */
+/** Returns as many people as the fixed data has, with the projects that `schema.sql` gives them. */
 export async function readPeerPeople(url: string): Promise<Person[]> {
   const sql = new SQL({ url, max: 1 });
   try {

@@ -8,15 +8,15 @@ const root = join(import.meta.dir, '../..');
 
 export interface Running {
   readonly url: string;
-  /** Undefined where it runs elsewhere. */
+  /** Undefined for a server on another machine. */
   readonly pid: number | undefined;
   stop(): Promise<void>;
 }
 
-/** Runs a program. What it logs goes nowhere, as cheaply as to a file. */
-function run(command: string[], environment: Record<string, string>) {
+/** Runs a program and discards its log, which costs it as little as a file. */
+function run(command: string[], environment: Record<string, string>, cwd = root) {
   const child = Bun.spawn(command, {
-    cwd: root,
+    cwd,
     env: { PATH: process.env.PATH, HOME: process.env.HOME, ...environment },
     stdout: 'pipe',
     stderr: Bun.file('/dev/null'),
@@ -34,8 +34,9 @@ function run(command: string[], environment: Record<string, string>) {
 export async function start(
   command: string[],
   environment: Record<string, string>,
+  folder?: string,
 ): Promise<Running> {
-  const { child, stop } = run(command, environment);
+  const { child, stop } = run(command, environment, folder);
   return { url: await printedUrl(child.stdout), pid: child.pid, stop };
 }
 
@@ -60,7 +61,7 @@ const answers = (url: string) =>
     () => false,
   );
 
-/** A port that nobody listens on now. */
+/** Returns a free port. */
 export async function freePort(): Promise<number> {
   const server = Bun.listen({ hostname: '127.0.0.1', port: 0, socket: { data: () => undefined } });
   const { port } = server;
@@ -79,36 +80,58 @@ async function printedUrl(output: ReadableStream<Uint8Array>): Promise<string> {
 }
 
 /** This API as it ships, with its limits, checks and log on. */
-export const startMantou = (database_url: string, settings: Record<string, string> = {}) =>
-  start([process.execPath, 'src/server.ts'], {
-    DATABASE_URL: database_url,
-    JWT_SECRET,
-    ACCESS_TOKEN_TTL: '15m',
-    TRUST_PROXY: '1',
-    PORT: '0',
+export const startMantou = (databaseUrl: string, settings: Record<string, string> = {}) =>
+  start([process.execPath, 'src/server/main.ts'], {
+    ...serverEnvironment(databaseUrl),
     ...settings,
   });
 
-export const startFloor = (database_url: string, driver: 'bun' | 'postgres.js') =>
+/** The settings of the servers under test. The load names its addresses as a proxy does. */
+export const serverEnvironment = (databaseUrl: string) => ({
+  DATABASE_URL: databaseUrl,
+  JWT_SECRET,
+  ACCESS_TOKEN_TTL: '15m',
+  TRUST_PROXY: '1',
+  PORT: '0',
+});
+
+export const startFloor = (databaseUrl: string, driver: 'bun' | 'postgres.js') =>
   start([process.execPath, 'bench/speed/floor.ts', driver], {
-    DATABASE_URL: database_url,
+    DATABASE_URL: databaseUrl,
     JWT_SECRET,
   });
 
-/** User and system time of a process so far, in microseconds, and its memory; undefined where Linux does not tell. */
+/**
+ * Returns the user and system time of a process and its children so far, in microseconds, and their memory; undefined where
+ * /proc has no figures.
+ */
 export async function usageOf(pid: number | undefined) {
   if (pid === undefined) return undefined;
   try {
-    const stat = await Bun.file(`/proc/${pid}/stat`).text();
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    const status = await Bun.file(`/proc/${pid}/status`).text();
-    const [, kib = ''] = /VmRSS:\s+(\d+)/.exec(status) ?? [];
+    const usages = await Promise.all((await withChildren(pid)).map(usageOfOne));
     return {
-      // proc(5): fields 14 and 15, in hundredths of a second.
-      cpu_us: (Number(fields[11]) + Number(fields[12])) * 10_000,
-      memory_mib: Number(kib) / 1024,
+      cpu_us: usages.reduce((sum, { cpu_us }) => sum + cpu_us, 0),
+      memory_mib: usages.reduce((sum, { memory_mib }) => sum + memory_mib, 0),
     };
   } catch {
     return undefined;
   }
+}
+
+async function withChildren(pid: number): Promise<number[]> {
+  const text = await Bun.file(`/proc/${pid}/task/${pid}/children`).text();
+  const children = text.split(' ').filter(Boolean).map(Number);
+  return [pid, ...(await Promise.all(children.map(withChildren))).flat()];
+}
+
+async function usageOfOne(pid: number) {
+  const stat = await Bun.file(`/proc/${pid}/stat`).text();
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  const status = await Bun.file(`/proc/${pid}/status`).text();
+  const [, kib = ''] = /VmRSS:\s+(\d+)/.exec(status) ?? [];
+  return {
+    // proc(5): fields 14 and 15, in hundredths of a second.
+    cpu_us: (Number(fields[11]) + Number(fields[12])) * 10_000,
+    memory_mib: Number(kib) / 1024,
+  };
 }

@@ -1,22 +1,31 @@
 /** `bun run backup FILE`: one consistent snapshot in a file, while the API serves. */
 import { link, lstat, open, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { CannotStart } from '../cannot-start.ts';
-import { dumpDatabase } from '../db/backup.ts';
-import { compress, type RowCounts } from '../db/backup-format.ts';
-import { readSettings } from '../settings.ts';
-import { countRows, inMegabytes, runCommand, showProgress, usingDatabase } from './command.ts';
+import { loadSettings } from '../environment.ts';
+import { StartupError } from '../errors/startup-error.ts';
+import { dumpDatabase } from '../postgres/backup.ts';
+import { compress, type RowCounts } from '../postgres/backup-format.ts';
+import { findUpToDateReplica } from '../postgres/replica.ts';
+import type { Settings } from '../settings.ts';
+import {
+  formatBytes,
+  formatRowCounts,
+  runCommand,
+  showProgress,
+  withConnection,
+} from './command.ts';
 
 const usage = `bun run backup FILE
 
-Writes everything the database holds, as of one instant, to a new FILE, while the API serves. The file is for its owner
-alone, because it holds emails and password hashes; it is complete, or it is not there. Nothing is ever overwritten.
-It does not hold what is in the environment and in DATA_DIR beside the database, such as JWT_SECRET.
+Writes one consistent snapshot of the whole database to a new FILE, while the API serves. Only its owner may read the
+file, because it holds emails and password hashes. The file is complete or absent, and no file is ever overwritten. It
+does not hold the settings, nor what DATA_DIR holds beside the database, such as JWT_SECRET. With DATABASE_REPLICA_URL it
+is read from that standby, once it has everything that was written before.
 
-FILE may be - for standard output: then look at the exit code, and try the copy with "bun run restore".`;
+FILE may be - for standard output. Then check the exit code, and try the copy with "bun run restore".`;
 
 await runCommand({ usage, arguments: 1 }, process.argv.slice(2), async ([file = '']) => {
-  const settings = readSettings(process.env);
+  const settings = loadSettings();
   const progress = showProgress('backing up');
   let rows: RowCounts = {};
   let size = 0;
@@ -30,26 +39,37 @@ await runCommand({ usage, arguments: 1 }, process.argv.slice(2), async ([file = 
       yield frame;
     }
   }
-  if (file === '-') await usingDatabase(settings, (url) => writeOut(frames(url)));
-  else
-    await writeWhole(file, (draft) =>
-      usingDatabase(settings, (url) => writeTo(draft, frames(url))),
-    );
+  const read = (write: (frames: AsyncIterable<Uint8Array>) => Promise<void>) =>
+    withConnection(settings, async (url) => write(frames(await chooseSource(settings, url))));
+  if (file === '-') await read(writeToStdout);
+  else await writeAtomically(file, (draft) => read((pieces) => writeTo(draft, pieces)));
   progress.wipe();
-  console.error(`Backed up ${countRows(rows)} to ${file}: ${inMegabytes(size)}`);
+  console.error(`Backed up ${formatRowCounts(rows)} to ${file}: ${formatBytes(size)}`);
 });
 
-/** Has the work write a draft, which becomes the file once it is whole and on disk; of a failure nothing is left. */
-async function writeWhole(file: string, work: (draft: string) => Promise<void>) {
+/** Returns the URL of a standby that has everything that was written before, or else of the primary. */
+async function chooseSource({ databaseReplicaUrl }: Settings, primaryUrl: string): Promise<string> {
+  if (databaseReplicaUrl === undefined) return primaryUrl;
+  try {
+    return await findUpToDateReplica(databaseReplicaUrl, primaryUrl);
+  } catch (error) {
+    if (!(error instanceof StartupError)) throw error;
+    console.error(`The backup is read from the primary: ${error.message}`);
+    return primaryUrl;
+  }
+}
+
+/** Lets the work write a draft, which becomes the file once it is complete and on disk. A failure leaves no file. */
+async function writeAtomically(file: string, work: (draft: string) => Promise<void>) {
   if (await lstat(file).catch(() => undefined)) throw exists(file);
   const draft = `${file}.${crypto.randomUUID()}.unfinished`;
   try {
     await work(draft);
-    // Unlike a rename, a link never replaces what somebody else has put there meanwhile.
+    // Unlike a rename, a link never replaces a file that appeared in the meantime.
     await link(draft, file);
     await sync(dirname(file));
   } catch (error) {
-    throw explain(file, error);
+    throw explainFileError(file, error);
   } finally {
     await rm(draft, { force: true });
   }
@@ -74,9 +94,9 @@ async function sync(folder: string) {
   }
 }
 
-async function writeOut(frames: AsyncIterable<Uint8Array>) {
+async function writeToStdout(frames: AsyncIterable<Uint8Array>) {
   if (process.stdout.isTTY)
-    throw new CannotStart('a backup is not for a terminal: name a file, or redirect the output');
+    throw new StartupError('a backup is not for a terminal: name a file, or redirect the output');
   const out = Bun.stdout.writer();
   for await (const frame of frames) {
     out.write(frame);
@@ -85,14 +105,14 @@ async function writeOut(frames: AsyncIterable<Uint8Array>) {
   await out.end();
 }
 
-function explain(file: string, error: unknown): unknown {
+function explainFileError(file: string, error: unknown): unknown {
   const { code } = error as NodeJS.ErrnoException;
-  if (error instanceof CannotStart || typeof code !== 'string') return error;
+  if (error instanceof StartupError || typeof code !== 'string') return error;
   if (code === 'EEXIST') return exists(file);
-  if (code === 'ENOSPC') return new CannotStart(`the disk is full: nothing is left of ${file}`);
-  return new CannotStart(`${file} cannot be written (${code})`);
+  if (code === 'ENOSPC') return new StartupError(`the disk is full: nothing is left of ${file}`);
+  return new StartupError(`${file} cannot be written (${code})`);
 }
 
-function exists(file: string): CannotStart {
-  return new CannotStart(`${file} exists: name another file, nothing is overwritten`);
+function exists(file: string): StartupError {
+  return new StartupError(`${file} exists: name another file, nothing is overwritten`);
 }

@@ -1,32 +1,33 @@
-/** What the commands share: how they read their arguments, which database they work on, and how they end. */
+/** The arguments, the database and the exit codes of every command. */
 import { constants } from 'node:os';
 import { type ParseArgsOptionsConfig, parseArgs } from 'node:util';
-import { CannotStart } from '../cannot-start.ts';
-import { openPool } from '../db/client.ts';
-import { explainFailure } from '../db/connection.ts';
 import type { Database } from '../db/database.ts';
-import { joinDatabase } from '../db/embedded.ts';
-import { findFailure, problemOfFailure } from '../db/failure.ts';
-import { exitWithReason } from '../exit.ts';
+import { toProblem } from '../db/errors.ts';
+import { StartupError } from '../errors/startup-error.ts';
+import { parseDatabaseError } from '../lib/database-error.ts';
+import { exitWithReason } from '../lib/exit-with-reason.ts';
+import { explainFailure } from '../postgres/connection.ts';
+import { connectDatabase } from '../postgres/embedded.ts';
+import { createPool } from '../postgres/pool.ts';
 import type { Settings } from '../settings.ts';
 
-/** The exit codes: 0 done, 1 not done, 2 not understood; a signal ends a command with 128 and its number. */
-const NOT_UNDERSTOOD = 2;
-const SIGNALLED = 128;
+/** Exit codes: 0 done, 1 failed, 2 usage error, 128 and the number of the signal that ended the command. */
+const USAGE_ERROR = 2;
+const SIGNAL_BASE = 128;
 
 export interface Command {
-  /** What `--help` prints; its first line says how the command is written. */
+  /** What `--help` prints. Its first line is the synopsis. */
   usage: string;
-  /** Beside `--help`. */
+  /** The options beside `--help`. */
   options?: ParseArgsOptionsConfig;
-  /** How many arguments there have to be beside the options. */
+  /** The number of arguments beside the options. */
   arguments: number;
 }
 
 export type Options = Record<string, string | boolean | undefined>;
 
 /**
- * Runs a command with what is on the command line, and ends the process.
+ * Parses the command line, runs the command, and ends the process.
  * @param work gets the arguments and the options; it may return an exit code other than 0.
  */
 export async function runCommand(
@@ -34,35 +35,42 @@ export async function runCommand(
   line: string[],
   work: (args: string[], options: Options) => Promise<number | undefined>,
 ): Promise<never> {
-  const { positionals, values } = readLine(command, line);
+  const { positionals, values } = parseCommandLine(command, line);
   if (values.help) {
     console.log(command.usage);
     process.exit(0);
   }
   if (positionals.length !== command.arguments)
-    exitNotUnderstood(
+    exitWithUsage(
       command,
       positionals.length < command.arguments ? 'too few arguments' : 'too many arguments',
     );
+  process.on('uncaughtException', exitWithReason);
+  process.on('unhandledRejection', exitWithReason);
   try {
     process.exit(await work(positionals, values));
   } catch (error) {
-    if (error instanceof Interrupted) process.exit(SIGNALLED + constants.signals[error.signal]);
+    if (error instanceof Interrupted) process.exit(SIGNAL_BASE + constants.signals[error.signal]);
     exitWithReason(error);
   }
 }
 
-export function exitNotUnderstood({ usage }: Pick<Command, 'usage'>, reason: string): never {
+export function exitWithUsage({ usage }: Pick<Command, 'usage'>, reason: string): never {
   console.error(`mantou: ${reason}\n${usage.split('\n')[0]}\n--help says more`);
-  process.exit(NOT_UNDERSTOOD);
+  process.exit(USAGE_ERROR);
 }
 
-function readLine(command: Command, args: string[]): { positionals: string[]; values: Options } {
+function parseCommandLine(
+  command: Command,
+  args: string[],
+): { positionals: string[]; values: Options } {
   const options = { ...command.options, help: { type: 'boolean', short: 'h' } } as const;
   try {
-    return parseArgs({ args, options, allowPositionals: true }) as ReturnType<typeof readLine>;
+    return parseArgs({ args, options, allowPositionals: true }) as ReturnType<
+      typeof parseCommandLine
+    >;
   } catch (error) {
-    exitNotUnderstood(command, (error as Error).message);
+    exitWithUsage(command, (error as Error).message);
   }
 }
 
@@ -73,39 +81,46 @@ class Interrupted extends Error {
 }
 
 /**
- * Joins the database of the settings, starting the embedded one where nobody has, and leaves it after the work, or when
- * a signal ends that.
+ * Runs the work on the database of the settings; starts the embedded one if it does not run. Disconnects after the work,
+ * or when a signal ends it.
+ * @param work gets the URL of the server itself, and the one that the API uses, which may lead to a pooler.
  */
-export async function usingDatabase<T>(
+export async function withConnection<T>(
   settings: Settings,
-  work: (url: string) => Promise<T>,
+  work: (url: string, pooledUrl: string) => Promise<T>,
 ): Promise<T> {
   const interrupted = Promise.withResolvers<never>();
   for (const signal of ['SIGINT', 'SIGTERM'] as const)
     process.once(signal, () => interrupted.reject(new Interrupted(signal)));
-  const joined = await joinDatabase(settings);
+  const joined = await connectDatabase(settings);
   try {
-    return await Promise.race([work(joined.url), interrupted.promise]);
+    return await Promise.race([
+      work(joined.sessionUrl ?? joined.url, joined.url),
+      interrupted.promise,
+    ]);
   } finally {
     await joined.leave();
   }
 }
 
-/** The same through a pool, for handlers. @throws {CannotStart} where the database fails, {Problem} where it refuses. */
-export async function usingTables<T>(
+/**
+ * Runs handlers on the database of the settings.
+ * @throws {StartupError} when the database fails, {Problem} when a constraint refuses.
+ */
+export async function withDatabase<T>(
   settings: Settings,
   work: (db: Database) => Promise<T>,
 ): Promise<T> {
-  return usingDatabase(settings, async (url) => {
-    const pool = openPool(url, settings);
+  return withConnection(settings, async (url) => {
+    const pool = createPool(url, settings);
     try {
       return await work(pool.database);
     } catch (error) {
-      const failure = findFailure(error);
+      const failure = parseDatabaseError(error);
       if (!failure) throw error;
-      // What a constraint has refused is the caller's to explain.
-      const problem = failure.unavailable ? undefined : problemOfFailure(failure);
-      throw problem ?? new CannotStart(explainFailure(error, url, 'used'));
+      // The caller explains a violated constraint.
+      const problem = failure.unavailable ? undefined : toProblem(failure);
+      throw problem ?? new StartupError(await explainFailure(error, url, 'used'));
     } finally {
       await pool.close();
     }
@@ -114,26 +129,33 @@ export async function usingTables<T>(
 
 const PROGRESS_INTERVAL_MS = 100;
 
-/** On a terminal, one line that says how far long work has come; elsewhere nothing. */
+/** Shows the progress of long work in one line on a terminal, and nothing elsewhere. */
 export function showProgress(verb: string) {
   const terminal = process.stderr;
-  let shown_at = 0;
+  let shownAt = 0;
   return {
     update(table: string, bytes: number) {
-      if (!terminal.isTTY || performance.now() - shown_at < PROGRESS_INTERVAL_MS) return;
-      shown_at = performance.now();
-      terminal.write(`\r\x1b[K${verb} ${table}: ${inMegabytes(bytes)}`);
+      if (!terminal.isTTY || performance.now() - shownAt < PROGRESS_INTERVAL_MS) return;
+      shownAt = performance.now();
+      terminal.write(`\r\x1b[K${verb} ${table}: ${formatBytes(bytes)}`);
     },
     wipe() {
-      if (shown_at > 0) terminal.write('\r\x1b[K');
+      if (shownAt > 0) terminal.write('\r\x1b[K');
     },
   };
 }
 
-export const inMegabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
+const SIZE_UNITS = ['bytes', 'kB', 'MB', 'GB', 'TB'];
+
+/** `812 bytes`, `1.5 kB`, `12.0 MB`. */
+export function formatBytes(bytes: number): string {
+  const power = Math.min(Math.floor(Math.log10(Math.max(bytes, 1)) / 3), SIZE_UNITS.length - 1);
+  const number = bytes / 1000 ** power;
+  return `${power === 0 ? number : number.toFixed(1)} ${SIZE_UNITS[power]}`;
+}
 
 /** `1,234 rows of 9 tables`. */
-export function countRows(rows: Record<string, number>): string {
+export function formatRowCounts(rows: Record<string, number>): string {
   const counts = Object.values(rows);
   const total = counts.reduce((sum, count) => sum + count, 0);
   return `${total.toLocaleString('en')} rows of ${counts.length} tables`;

@@ -4,8 +4,8 @@
  */
 import { copyFile, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { commonPasswords } from '../passwords/common.ts';
-import { swagger_ui_files } from '../plugins/docs.ts';
+import { commonPasswords } from '../passwords/common-passwords.ts';
+import { docsFiles } from '../plugins/docs.ts';
 
 const root = join(import.meta.dir, '../..');
 const folder = join(root, 'dist/edge-assets');
@@ -13,7 +13,7 @@ const folder = join(root, 'dist/edge-assets');
 await rm(folder, { recursive: true, force: true });
 await mkdir(folder, { recursive: true });
 await copyFile(join(root, 'openapi.json'), join(folder, 'openapi.json'));
-for (const name of swagger_ui_files)
-  await copyFile(Bun.resolveSync(`swagger-ui-dist/${name}`, root), join(folder, name));
+for (const [name, { source }] of Object.entries(docsFiles))
+  await copyFile(Bun.resolveSync(source, join(root, 'src')), join(folder, name));
 const passwords = JSON.stringify([...(await commonPasswords())]);
 await Bun.write(join(folder, 'common-passwords.json'), passwords);

@@ -1,4 +1,4 @@
-/** The container's health check: whether the server of this environment answers. Exit code 0 or 1. */
+/** The container's health check. The exit code is 0 where the server of this environment answers, else 1. */
 import { readSettings } from '../settings.ts';
 
 const { host, port } = readSettings(process.env);

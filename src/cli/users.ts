@@ -1,79 +1,74 @@
-/** `bun run users`: what an operator does to accounts, by the rules of the API. */
+/** `bun run users`: manages accounts by the rules of the API. */
 import type { TSchema } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';
-import { CannotStart } from '../cannot-start.ts';
 import type { Database } from '../db/database.ts';
+import { loadSettings } from '../environment.ts';
+import { Problem } from '../errors/problem.ts';
+import { StartupError } from '../errors/startup-error.ts';
 import {
+  type Account,
   disableAccount,
   enableAccount,
   findAccount,
   listAccounts,
   resetPassword,
 } from '../handlers/accounts.ts';
-import { registerUser } from '../handlers/users.ts';
+import { deleteUser, registerUser } from '../handlers/users.ts';
+import { newSecret } from '../lib/secrets.ts';
 import { bunPasswords } from '../passwords/bun.ts';
-import { Problem } from '../problem.ts';
-import { findFault } from '../schemas/common.ts';
+import { validate } from '../schemas/types/kind.ts';
 import { Registration } from '../schemas/users.ts';
-import { newSecret } from '../secrets.ts';
-import { readSettings } from '../settings.ts';
-import {
-  type Command,
-  exitNotUnderstood,
-  type Options,
-  runCommand,
-  usingTables,
-} from './command.ts';
+import { type Command, exitWithUsage, type Options, runCommand, withDatabase } from './command.ts';
 
-const usage = `bun run users list | create | reset-password | disable | enable
+const usage = `bun run users list | search | create | reset-password | disable | enable | delete
 
   list [--json]
-      Every account, oldest first: user name, email, since when, and since when disabled.
+      Prints every account, oldest first: user name, email, time of registration, time of disabling.
+  search TEXT [--json]
+      Prints the accounts whose user name or email contains TEXT, in any case.
   create USERNAME EMAIL [--password-stdin]
-      Makes an account, also where registration is closed.
+      Creates an account, even if registration is closed.
   reset-password USER [--password-stdin] [--revoke-tokens]
-      Sets a password and ends all sessions. API tokens stay unless they are revoked.
+      Sets a password and ends all sessions. API tokens and addresses of calendars stay valid unless they are revoked.
   disable USER
-      Ends all sessions and lets the user in no more, not by API tokens either; running servers follow in 5 seconds.
+      Ends all sessions and refuses log-ins and API tokens. Running servers follow within 5 seconds.
   enable USER
-      Takes that back. API tokens work again, sessions stay ended.
+      Accepts log-ins and API tokens again. Sessions stay ended.
+  delete USER --yes
+      Deletes the account and every project it owns, with the tasks in it. There is no way back except a backup.
 
-USER is a user name or an email. A password is made, and printed this once on standard output; with --password-stdin it
-is read from standard input. It is never an argument, because those show in the list of processes.`;
+USER is a user name or an email. A password is generated and printed once on standard output; with --password-stdin it
+is read from standard input. It is never an argument, because other users can see the list of processes.`;
 
 interface Subcommand extends Command {
   work(db: Database, args: string[], options: Options): Promise<void>;
 }
 
-const password_stdin = { type: 'boolean' } as const;
+const passwordStdin = { type: 'boolean' } as const;
 
 const subcommands: Record<string, Subcommand> = {
   list: {
     usage,
     arguments: 0,
     options: { json: { type: 'boolean' } },
-    async work(db, _, { json }) {
-      for await (const account of listAccounts(db)) {
-        const { username, email, created_at, disabled_at } = account;
-        const since = disabled_at ? `disabled ${disabled_at}` : '';
-        console.log(
-          json
-            ? JSON.stringify(account)
-            : [username, email, created_at, since].join('\t').trimEnd(),
-        );
-      }
-    },
+    work: (db, _, { json }) => print(listAccounts(db), json === true),
+  },
+  search: {
+    usage,
+    arguments: 1,
+    options: { json: { type: 'boolean' } },
+    work: (db, [text = ''], { json }) => print(listAccounts(db, text), json === true),
   },
   create: {
     usage,
     arguments: 2,
-    options: { 'password-stdin': password_stdin },
+    options: { 'password-stdin': passwordStdin },
     async work(db, [username = '', email = ''], options) {
       const { password, show } = await choosePassword(options);
       const input = { username, email, password };
       check(Registration, input);
-      const rules = { registration: 'open', rate_limit: false, address: null } as const;
-      const user = await registerUser(db, bunPasswords(), rules, input);
+      const rules = { registration: 'open', rateLimit: false, address: null } as const;
+      const user = await registerUser(db, input, rules, bunPasswords());
       console.error(`Made the account ${user.username}`);
       show();
     },
@@ -81,14 +76,14 @@ const subcommands: Record<string, Subcommand> = {
   'reset-password': {
     usage,
     arguments: 1,
-    options: { 'password-stdin': password_stdin, 'revoke-tokens': { type: 'boolean' } },
+    options: { 'password-stdin': passwordStdin, 'revoke-tokens': { type: 'boolean' } },
     async work(db, [name = ''], options) {
       const account = await findAccount(db, name);
       const { password, show } = await choosePassword(options);
       check(Registration.properties.password, password);
-      const revoke_tokens = options['revoke-tokens'] === true;
-      await resetPassword(db, bunPasswords(), account, { password, revoke_tokens });
-      const revoked = revoke_tokens ? ', and revoked the API tokens' : '';
+      const revokeTokens = options['revoke-tokens'] === true;
+      await resetPassword(db, account, { password, revokeTokens }, bunPasswords());
+      const revoked = revokeTokens ? ', and revoked the API tokens' : '';
       console.error(`Set the password of ${account.username}, ended the sessions${revoked}`);
       show();
     },
@@ -111,25 +106,49 @@ const subcommands: Record<string, Subcommand> = {
       console.error(`Enabled ${account.username}`);
     },
   },
+  delete: {
+    usage,
+    arguments: 1,
+    options: { yes: { type: 'boolean' } },
+    async work(db, [name = ''], { yes }) {
+      const account = await findAccount(db, name);
+      if (!yes)
+        throw new StartupError(
+          `this deletes ${account.username} and every project they own: repeat it with --yes`,
+        );
+      await deleteUser(db, account);
+      console.error(`Deleted ${account.username} and the projects they owned`);
+    },
+  },
 };
 
 const [name = '', ...line] = process.argv.slice(2);
 const subcommand = Object.hasOwn(subcommands, name) ? subcommands[name] : undefined;
 if (!subcommand) {
-  // Alone, it only explains itself.
+  // Without a subcommand, it prints its help.
   if (['--help', '-h'].includes(name))
     await runCommand({ usage, arguments: 0 }, ['--help'], async () => undefined);
-  exitNotUnderstood({ usage }, name === '' ? 'too few arguments' : `there is no "users ${name}"`);
+  exitWithUsage({ usage }, name === '' ? 'too few arguments' : `there is no "users ${name}"`);
 }
 await runCommand(subcommand, line, async (args, options) => {
   try {
-    await usingTables(readSettings(process.env), (db) => subcommand.work(db, args, options));
+    await withDatabase(loadSettings(), (db) => subcommand.work(db, args, options));
   } catch (error) {
     throw explain(error);
   }
 });
 
-/** The password of standard input, or one that is made. `show` prints the latter, once it counts. */
+async function print(accounts: AsyncIterable<Account>, asJson: boolean) {
+  for await (const account of accounts) {
+    const { username, email, created_at, disabled_at } = account;
+    const since = disabled_at ? `disabled ${disabled_at}` : '';
+    console.log(
+      asJson ? JSON.stringify(account) : [username, email, created_at, since].join('\t').trimEnd(),
+    );
+  }
+}
+
+/** Returns the password of standard input, or a new one, which `show` prints once it is stored. */
 async function choosePassword(options: Options) {
   if (options['password-stdin'])
     return { password: (await Bun.stdin.text()).replace(/\r?\n$/, ''), show: () => undefined };
@@ -137,18 +156,18 @@ async function choosePassword(options: Options) {
   return { password, show: () => console.log(password) };
 }
 
-/** @throws {CannotStart} with the words that the API has for what does not fit. */
+/** @throws {StartupError} with the message of the API for an invalid value. */
 function check(schema: TSchema, value: unknown) {
   const faults = [...Value.Errors(schema, value)].map((error) => {
     const field = error.path.slice(1) || 'password';
-    return `${field}: ${findFault(error.schema, error.value)?.message}`;
+    return `${field}: ${validate(error.schema, error.value)?.message}`;
   });
-  if (faults.length > 0) throw new CannotStart(faults.join('; '));
+  if (faults.length > 0) throw new StartupError(faults.join('; '));
 }
 
 function explain(error: unknown): unknown {
   const problem = error instanceof Error && error.cause instanceof Problem ? error.cause : error;
   if (!(problem instanceof Problem)) return error;
   const [fault] = problem.particulars.errors ?? [];
-  return new CannotStart(fault ? `password: ${fault.message}` : problem.message);
+  return new StartupError(fault ? `password: ${fault.message}` : problem.message);
 }

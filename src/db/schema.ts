@@ -1,16 +1,8 @@
 /**
- * The tables. Names are those of the wire, so that rows need no renaming; constraints carry names because
- * `failure.ts` tells them apart by name. Ids are UUIDv7 made by the application.
+ * The tables. Names are those of the wire, so that rows need no renaming; constraints have names, by which `errors.ts` and
+ * the handlers tell them apart. Ids are UUIDv7 made by the application.
  */
-import {
-  type Column,
-  eq,
-  getTableColumns,
-  isNotNull,
-  isNull,
-  type SQLWrapper,
-  sql,
-} from 'drizzle-orm';
+import { isNotNull, isNull, sql } from 'drizzle-orm';
 import {
   bigint,
   boolean,
@@ -28,45 +20,42 @@ import {
   uniqueIndex,
   uuid,
 } from 'drizzle-orm/pg-core';
+import {
+  completedAscending,
+  completedDescending,
+  dueAscending,
+  dueDescending,
+  foldedName,
+  isSearchStale,
+  taskSearchVector,
+} from './index-expressions.ts';
 
-/** An instant, kept to the millisecond. Both drivers give a Date or a text; rows carry RFC 3339 in UTC. */
+/** An instant to the millisecond. The drivers return a Date or a text; rows hold RFC 3339 in UTC. */
 const instant = customType<{ data: string; driverData: Date | string }>({
   dataType: () => 'timestamp(3) with time zone',
   fromDriver: (value) => (value instanceof Date ? value : new Date(value)).toISOString(),
 });
 
-/** The words of a text, as `search.ts` writes them; null where a version without search wrote the row. */
+/** A day. The drivers return a Date or a text; rows hold an RFC 3339 full-date. */
+const day = customType<{ data: string; driverData: Date | string }>({
+  dataType: () => 'date',
+  fromDriver: (value) => (value instanceof Date ? value.toISOString().slice(0, 10) : value),
+});
+
+/** The words of a text, as `full-text.ts` writes them; null where a version without search wrote the row. */
 const words = customType<{ data: string }>({ dataType: () => 'tsvector' });
 
 /**
- * The version of a row that its words were made for. A version of this program that knows no words leaves it behind
- * when it changes a row, beside this one during a rolling upgrade. Null: no such change since the words were made.
+ * The negated version of a row that its words were made for; another value, or null, where an earlier release wrote the
+ * words or changed the row (see `isSearchStale`).
  */
-const words_version = () => integer();
+const wordsVersion = () => integer();
 
-interface Worded {
-  version: Column;
-  words_version: Column;
-}
+/** The sort key of a text, which does not depend on the database's locale. */
+const sortKey = customType<{ data: string }>({ dataType: () => 'text collate "C"' });
 
-/** The condition that the words of a row are missing or those of an older text. */
-export const hasOldWords = ({ version, words_version }: Worded, first_words: Column) =>
-  sql`(${first_words} is null or ${words_version} <> ${version})`;
-
-/** What a text is sorted by, the same whatever the database's locale. */
-const sort_key = customType<{ data: string }>({ dataType: () => 'text collate "C"' });
-
-function without<T extends object, Name extends keyof T>(columns: T, names: Name[]): Omit<T, Name> {
-  const rest = { ...columns };
-  for (const name of names) delete rest[name];
-  return rest;
-}
-
-const created_at = () => instant().notNull().default(sql`now()`);
-const updated_at = () => instant().notNull().default(sql`now()`);
-
-/** A name as its index has it. Collation "C" folds ASCII alone, whatever the database's locale: names hold nothing else. */
-const foldedName = (name: SQLWrapper | string) => sql`lower(${name} collate "C")`;
+const createdAt = () => instant().notNull().default(sql`now()`);
+const updatedAt = () => instant().notNull().default(sql`now()`);
 
 export const users = pgTable(
   'users',
@@ -76,23 +65,14 @@ export const users = pgTable(
     email: text().notNull(),
     password_hash: text().notNull(),
     disabled_at: instant(),
-    created_at: created_at(),
-    updated_at: updated_at(),
+    created_at: createdAt(),
+    updated_at: updatedAt(),
   },
   (table) => [
     uniqueIndex('users_username_key').on(foldedName(table.username)),
     uniqueIndex('users_email_key').on(foldedName(table.email)),
   ],
 );
-
-/** The condition that a user has this name, or this email, in any case. */
-export const isNamed = (
-  column: typeof users.username | typeof users.email,
-  name: SQLWrapper | string,
-) => eq(foldedName(column), foldedName(name));
-
-/** Which of the two a text is: a user name never holds an @. */
-export const kindOfName = (name: string) => (name.includes('@') ? 'email' : 'username');
 
 /** A log-in. It ends by being deleted, and its refresh tokens with it. */
 export const sessions = pgTable(
@@ -102,9 +82,9 @@ export const sessions = pgTable(
     user_id: uuid().notNull(),
     user_agent: text(),
     address: text(),
-    created_at: created_at(),
+    created_at: createdAt(),
     last_used_at: instant().notNull().default(sql`now()`),
-    /** Not even a session in use outlives this. */
+    /** The session ends then, used or not. */
     expires_at: instant().notNull(),
   },
   (table) => [
@@ -117,7 +97,7 @@ export const sessions = pgTable(
   ],
 );
 
-/** Every refresh token of a living session, spent ones too: using one of those gives a thief away. */
+/** Every refresh token of a session, spent ones too: their reuse reveals a theft. */
 export const refresh_tokens = pgTable(
   'refresh_tokens',
   {
@@ -127,7 +107,7 @@ export const refresh_tokens = pgTable(
     user_id: uuid().notNull(),
     /** Each token of a session has the number after its predecessor's. */
     generation: integer().notNull(),
-    created_at: created_at(),
+    created_at: createdAt(),
     spent_at: instant(),
   },
   (table) => [
@@ -154,7 +134,7 @@ export const api_tokens = pgTable(
     scopes: text({ enum: scopes }).array().notNull(),
     expires_at: instant(),
     last_used_at: instant(),
-    created_at: created_at(),
+    created_at: createdAt(),
   },
   (table) => [
     foreignKey({
@@ -167,11 +147,38 @@ export const api_tokens = pgTable(
   ],
 );
 
-/** Counters that replicas share. A row whose window is over counts as none. */
+/** Secret addresses under which a program reads the calendar of a user without a header. */
+export const calendar_addresses = pgTable(
+  'calendar_addresses',
+  {
+    id: uuid().primaryKey(),
+    user_id: uuid().notNull(),
+    name: text().notNull(),
+    /** SHA-256 in base64url. */
+    secret_hash: text().notNull(),
+    last_used_at: instant(),
+    created_at: createdAt(),
+  },
+  (table) => [
+    foreignKey({
+      name: 'calendar_addresses_user_id_fkey',
+      columns: [table.user_id],
+      foreignColumns: [users.id],
+    }).onDelete('cascade'),
+    uniqueIndex('calendar_addresses_secret_hash_key').on(table.secret_hash),
+    index('calendar_addresses_user_id_created_at_idx').on(
+      table.user_id,
+      table.created_at,
+      table.id,
+    ),
+  ],
+);
+
+/** Counters that replicas share. A row whose window is over does not count. */
 export const rate_limits = pgTable(
   'rate_limits',
   {
-    /** The limit's name and a hash of whom it counts. */
+    /** The limit's name and a hash of what it counts. */
     key: text().primaryKey(),
     hits: integer().notNull(),
     resets_at: instant().notNull(),
@@ -186,26 +193,20 @@ export const projects = pgTable(
     name: text().notNull(),
     description: text(),
     archived_at: instant(),
-    created_at: created_at(),
-    updated_at: updated_at(),
+    created_at: createdAt(),
+    updated_at: updatedAt(),
     version: integer().notNull().default(1),
-    name_key: sort_key().notNull().default(''),
+    name_key: sortKey().notNull().default(''),
     name_words: words(),
     description_words: words(),
-    words_version: words_version(),
+    name_runs: text(),
+    description_runs: text(),
+    words_version: wordsVersion(),
   },
   (table) => [
-    index('projects_old_words_idx').on(table.id).where(hasOldWords(table, table.name_words)),
+    index('projects_stale_search_idx').on(table.id).where(isSearchStale(table, table.name_words)),
   ],
 );
-
-/** What a client sees of a project, beside his role. */
-export const project_columns = without(getTableColumns(projects), [
-  'name_key',
-  'name_words',
-  'description_words',
-  'words_version',
-]);
 
 export const roles = ['owner', 'editor', 'viewer'] as const;
 export type Role = (typeof roles)[number];
@@ -216,8 +217,8 @@ export const project_members = pgTable(
     project_id: uuid().notNull(),
     user_id: uuid().notNull(),
     role: text({ enum: roles }).notNull(),
-    created_at: created_at(),
-    /** Set while the project is being imported: until then it is not there for anybody, not even its owner. */
+    created_at: createdAt(),
+    /** Set while the project is being imported: it is invisible, also to its owner. */
     importing_since: instant(),
   },
   (table) => [
@@ -243,19 +244,33 @@ export const project_members = pgTable(
   ],
 );
 
-/** Due dates as keys that are never null: a task without one comes last in either direction. */
-export const dueAscending = ({ due_at }: { due_at: Column }) =>
-  sql`coalesce(${due_at}, 'infinity')`;
-export const dueDescending = ({ due_at }: { due_at: Column }) =>
-  sql`coalesce(${due_at}, '-infinity')`;
+/** The projects that a user has left: they are not added again until they remove the row. */
+export const left_projects = pgTable(
+  'left_projects',
+  {
+    user_id: uuid().notNull(),
+    project_id: uuid().notNull(),
+    name: text().notNull(),
+    left_at: instant().notNull().default(sql`now()`),
+  },
+  (table) => [
+    primaryKey({ name: 'left_projects_pkey', columns: [table.user_id, table.project_id] }),
+    foreignKey({
+      name: 'left_projects_user_id_fkey',
+      columns: [table.user_id],
+      foreignColumns: [users.id],
+    }).onDelete('cascade'),
+    foreignKey({
+      name: 'left_projects_project_id_fkey',
+      columns: [table.project_id],
+      foreignColumns: [projects.id],
+    }).onDelete('cascade'),
+    index('left_projects_user_id_left_at_idx').on(table.user_id, table.left_at, table.project_id),
+    index('left_projects_project_id_idx').on(table.project_id),
+  ],
+);
 
-type WordColumns = Record<'title_words' | 'description_words' | 'label_words', Column>;
-
-/** All that is found by a word or a label, as one index has it. */
-export const wordsOfTask = ({ title_words, description_words, label_words }: WordColumns) =>
-  sql`(${title_words} || ${description_words} || ${label_words})`;
-
-export const task_statuses = ['todo', 'in_progress', 'done', 'cancelled'] as const;
+export const taskStatuses = ['todo', 'in_progress', 'done', 'cancelled'] as const;
 
 export const tasks = pgTable(
   'tasks',
@@ -264,21 +279,25 @@ export const tasks = pgTable(
     project_id: uuid().notNull(),
     title: text().notNull(),
     description: text(),
-    status: text({ enum: task_statuses }).notNull().default('todo'),
+    status: text({ enum: taskStatuses }).notNull().default('todo'),
     priority: smallint().notNull().default(0),
     due_at: instant(),
+    /** The due date of a task without a time. At most one of the two is set. */
+    due_on: day(),
     assignee_id: uuid(),
     labels: text().array().notNull().default(sql`'{}'`),
     completed_at: instant(),
-    created_at: created_at(),
-    updated_at: updated_at(),
+    created_at: createdAt(),
+    updated_at: updatedAt(),
     created_by: uuid(),
     version: integer().notNull().default(1),
-    title_key: sort_key().notNull().default(''),
+    title_key: sortKey().notNull().default(''),
     title_words: words(),
     description_words: words(),
     label_words: words(),
-    words_version: words_version(),
+    title_runs: text(),
+    description_runs: text(),
+    words_version: wordsVersion(),
   },
   (table) => [
     foreignKey({
@@ -286,7 +305,8 @@ export const tasks = pgTable(
       columns: [table.project_id],
       foreignColumns: [projects.id],
     }).onDelete('cascade'),
-    // An assignee is a member. Whoever leaves loses the assignment, not the task: the migration says
+    // Decision: docs/decisions/18-assignee-foreign-key.md
+    // An assignee is a member. When a member leaves, the task stays without an assignee: the migration says
     // SET NULL (assignee_id), a list of columns that Drizzle cannot express.
     foreignKey({
       name: 'tasks_assignee_id_fkey',
@@ -298,13 +318,23 @@ export const tasks = pgTable(
       columns: [table.created_by],
       foreignColumns: [users.id],
     }).onDelete('set null'),
-    // One for each sort, and one for each filter that leaves little of a large project.
+    // One for each sort, and one for each filter that selects little of a large project.
     index('tasks_project_id_created_at_idx').on(table.project_id, table.created_at, table.id),
     index('tasks_project_id_updated_at_idx').on(table.project_id, table.updated_at, table.id),
     index('tasks_project_id_due_at_idx').on(table.project_id, dueAscending(table), table.id),
     index('tasks_project_id_due_at_descending_idx').on(
       table.project_id,
       dueDescending(table),
+      table.id,
+    ),
+    index('tasks_project_id_completed_at_idx').on(
+      table.project_id,
+      completedAscending(table),
+      table.id,
+    ),
+    index('tasks_project_id_completed_at_descending_idx').on(
+      table.project_id,
+      completedDescending(table),
       table.id,
     ),
     index('tasks_project_id_priority_idx').on(table.project_id, table.priority, table.id),
@@ -315,8 +345,11 @@ export const tasks = pgTable(
       table.created_at,
       table.id,
     ),
-    index('tasks_words_idx').using('gin', wordsOfTask(table)),
-    index('tasks_old_words_idx').on(table.id).where(hasOldWords(table, table.title_words)),
+    // Every search reads the list of pending entries from end to end, so it is kept short.
+    index('tasks_words_idx')
+      .using('gin', taskSearchVector(table))
+      .with({ gin_pending_list_limit: 64 }),
+    index('tasks_stale_search_idx').on(table.id).where(isSearchStale(table, table.title_words)),
     index('tasks_assignee_id_created_at_idx').on(
       table.assignee_id,
       table.project_id,
@@ -336,26 +369,17 @@ export const tasks = pgTable(
   ],
 );
 
-/** What a client sees of a task. */
-export const task_columns = without(getTableColumns(tasks), [
-  'title_key',
-  'title_words',
-  'description_words',
-  'label_words',
-  'words_version',
-]);
-
-/** The answers to requests with an `Idempotency-Key`, for a day. */
+/** The responses to requests with an `Idempotency-Key`, for a day. */
 export const idempotency_keys = pgTable(
   'idempotency_keys',
   {
     user_id: uuid().notNull(),
     key: text().notNull(),
-    /** A digest of what was asked. */
+    /** A digest of the request. */
     fingerprint: text().notNull(),
     /** As text, not jsonb: that would sort the fields. */
     answer: json().notNull(),
-    created_at: created_at(),
+    created_at: createdAt(),
   },
   (table) => [
     primaryKey({ name: 'idempotency_keys_pkey', columns: [table.user_id, table.key] }),
@@ -383,29 +407,31 @@ export const actions = [
 ] as const;
 
 /**
- * Every change of a project, its members and its tasks. The triggers of the migration write it, in the statement that
- * makes the change, whoever sends that: a handler, a cascade, or a version of this program that knows no events.
+ * Every change of a project, its members and its tasks. Triggers write it in the statement that makes the change: that of
+ * a handler, a cascade, or a release that knows no events.
  */
 export const events = pgTable(
   'events',
   {
     id: uuid().primaryKey(),
-    /** Of two events of one row, the later has the greater; it is given before the commit, so it is no place in the feed. */
+    /** Increases per row. Assigned before the commit, so it is not the order of the feed. */
     number: bigint({ mode: 'number' }).notNull().generatedByDefaultAsIdentity(),
-    /** The place in the feed, given after the commit by `sequence_events`; null until then. */
+    /** The position in the feed, assigned after the commit by `sequence_events`; null until then. */
     position: bigint({ mode: 'number' }),
     at: instant().notNull().default(sql`now()`),
-    /** Null where nobody said who. No reference: a history outlives the accounts in it. */
+    /** Null where the statement named no actor. No reference: a history outlives the accounts in it. */
     actor_id: uuid(),
+    /** The name of the API token that the write came with. Null: it came with a session, or from an earlier release. */
+    actor_token: text().default(sql`nullif(current_setting('mantou.actor_token', true), '')`),
     action: text({ enum: actions }).notNull(),
     project_id: uuid().notNull(),
     subject: text({ enum: subjects }).notNull(),
     subject_id: uuid().notNull(),
-    /** Whom it is told alone; null: whoever sees the project. */
+    /** The only user who sees the event; null: all who see the project. */
     recipient_id: uuid(),
-    /** Of the task, or else of the project. */
+    /** That of the task, or of the project where the subject is no task. */
     version: integer().notNull(),
-    /** What has changed, as it is now. */
+    /** The fields that changed, with their new values. */
     fields: jsonb().$type<Record<string, unknown>>().notNull(),
   },
   (table) => [
@@ -424,18 +450,119 @@ export const events = pgTable(
 );
 
 /**
- * One row: how far the feed has come. It is made anew where there is none, and stays out of backups: whoever restores
- * one has another feed, whose positions would mislead a client that has seen more.
+ * One row: the last position of the feed. It is created where it is missing, and backups leave it out: a restored database
+ * has another feed, whose positions would mislead a client that has seen more.
  */
 export const feed = pgTable(
   'feed',
   {
     only: boolean().primaryKey().default(true),
-    /** Cursors of another epoch are of another feed. */
+    /** The first timeline of this feed. Cursors of another feed name a timeline that is not here. */
     epoch: uuid().notNull(),
     last_position: bigint({ mode: 'number' }).notNull(),
-    /** Up to here events may be gone. */
+    /** Events at or below this position may have been pruned. */
     pruned_position: bigint({ mode: 'number' }).notNull(),
+    /** Which start of which database server last assigned positions. */
+    server_run: text(),
   },
   (table) => [check('feed_only_check', sql`${table.only}`)],
+);
+
+/**
+ * Which positions were assigned by which run of a database server. A server that was promoted or restored may lack the
+ * latest positions that clients have seen, and assigns them again: to other events, but in a timeline of its own. A
+ * position belongs to the latest timeline that began below it.
+ */
+export const feed_timelines = pgTable('feed_timelines', {
+  id: uuid().primaryKey(),
+  began_position: bigint({ mode: 'number' }).notNull(),
+});
+
+export const webhookStates = ['active', 'paused', 'disabled'] as const;
+/** Why a hook is disabled: it answered 410, it failed for days, or what it has not had is not kept any more. */
+export const webhookDisabledReasons = ['gone', 'failing', 'cursor_expired'] as const;
+/** Few, and none that says what is there inside the network. */
+export const webhookErrors = [
+  'unreachable',
+  'tls_failed',
+  'timed_out',
+  'invalid_response',
+  'redirected',
+  'status',
+] as const;
+
+/** Where other programs want to hear of a user's changes. */
+export const webhooks = pgTable(
+  'webhooks',
+  {
+    id: uuid().primaryKey(),
+    user_id: uuid().notNull(),
+    url: text().notNull(),
+    name: text(),
+    /** Null: all projects. No reference: a hook outlives its project. */
+    project_id: uuid(),
+    /** Null: all actions. */
+    actions: text({ enum: actions }).array(),
+    /** Needed as it is, to sign; so not a hash. */
+    secret: text().notNull(),
+    /** Signs too, until its time is over. */
+    previous_secret: text(),
+    previous_secret_until: instant(),
+    state: text({ enum: webhookStates }).notNull().default('active'),
+    disabled_reason: text({ enum: webhookDisabledReasons }),
+    /** Of the last event that was delivered or that the hook does not want: the next one comes after it. */
+    cursor: text().notNull(),
+    /** Tries of the event that is due, and since when they fail. */
+    tries: integer().notNull().default(0),
+    failing_since: instant(),
+    next_try_at: instant().notNull().default(sql`now()`),
+    last_success_at: instant(),
+    last_failure_at: instant(),
+    last_failure_status: integer(),
+    last_failure_error: text({ enum: webhookErrors }),
+    /** Raised by every change of the hook by its owner: a process that delivers for an earlier one stops. */
+    revision: integer().notNull().default(1),
+    /** Which process delivers, and until when without a word from it. */
+    lease_owner: uuid(),
+    lease_until: instant(),
+    created_at: createdAt(),
+    updated_at: createdAt(),
+  },
+  (table) => [
+    foreignKey({
+      name: 'webhooks_user_id_fkey',
+      columns: [table.user_id],
+      foreignColumns: [users.id],
+    }).onDelete('cascade'),
+    index('webhooks_user_id_created_at_idx').on(table.user_id, table.created_at, table.id),
+    index('webhooks_next_try_at_idx').on(table.next_try_at).where(sql`${table.state} = 'active'`),
+    check('webhooks_state_check', sql`${table.state} in ('active', 'paused', 'disabled')`),
+  ],
+);
+
+/** The latest deliveries of a hook, one row an event. */
+export const webhook_deliveries = pgTable(
+  'webhook_deliveries',
+  {
+    webhook_id: uuid().notNull(),
+    event_id: uuid().notNull(),
+    action: text().notNull(),
+    tries: integer().notNull(),
+    /** Of the answer; null where there was none. */
+    status: integer(),
+    error: text({ enum: webhookErrors }),
+    duration_ms: integer(),
+    /** How the answer begins. */
+    response: text(),
+    at: instant().notNull().default(sql`now()`),
+  },
+  (table) => [
+    primaryKey({ columns: [table.webhook_id, table.event_id] }),
+    foreignKey({
+      name: 'webhook_deliveries_webhook_id_fkey',
+      columns: [table.webhook_id],
+      foreignColumns: [webhooks.id],
+    }).onDelete('cascade'),
+    index('webhook_deliveries_webhook_id_at_idx').on(table.webhook_id, table.at, table.event_id),
+  ],
 );

@@ -1,10 +1,13 @@
-/** What an operator does to accounts. It is for commands alone: no route leads here. */
-import { asc, eq, type SQL, sql } from 'drizzle-orm';
+/** Accounts as an operator manages them. For commands alone: no route calls it. */
+import { and, eq, ilike, or, type SQL, sql } from 'drizzle-orm';
 import type { Database } from '../db/database.ts';
-import { api_tokens, isNamed, kindOfName, sessions, users } from '../db/schema.ts';
+import { afterRow, oldestFirst, pagesOf, WALK_PAGE_ROWS } from '../db/pagination.ts';
+import { api_tokens, calendar_addresses, sessions, users } from '../db/schema.ts';
+import { matchesName, nameColumn } from '../db/user-names.ts';
+import { Problem } from '../errors/problem.ts';
+import { assertStrongPassword, normalizePassword } from '../passwords/policy.ts';
 import type { Passwords } from '../platform.ts';
-import { Problem } from '../problem.ts';
-import { normalizePassword, refuseWeakPassword } from './password-rules.ts';
+import { newPasswordLength } from '../schemas/users.ts';
 
 const account = {
   id: users.id,
@@ -22,58 +25,62 @@ export interface Account {
   disabled_at: string | null;
 }
 
-const ACCOUNTS_PER_QUERY = 500;
-
-/** Every account, oldest first. */
-export async function* listAccounts(db: Database): AsyncGenerator<Account> {
-  let last: Account | undefined;
-  do {
-    const page: Account[] = await db
+/**
+ * Yields every account, oldest first.
+ * @param search keeps those whose user name or email contains this text, in any case.
+ */
+export async function* listAccounts(db: Database, search = ''): AsyncGenerator<Account> {
+  // In LIKE, % and _ stand for any text, unless they are escaped.
+  const pattern = `%${search.replaceAll(/[\\%_]/g, '\\$&')}%`;
+  const matches =
+    search === '' ? undefined : or(ilike(users.username, pattern), ilike(users.email, pattern));
+  const pages = pagesOf<Account>((last) =>
+    db
       .select(account)
       .from(users)
-      .where(
-        last &&
-          sql`(${users.created_at}, ${users.id}) > (${last.created_at}::timestamptz, ${last.id}::uuid)`,
-      )
-      .orderBy(asc(users.created_at), asc(users.id))
-      .limit(ACCOUNTS_PER_QUERY);
-    yield* page;
-    last = page.at(-1);
-  } while (last);
+      .where(and(matches, afterRow(users, last)))
+      .orderBy(...oldestFirst(users))
+      .limit(WALK_PAGE_ROWS),
+  );
+  for await (const page of pages) yield* page;
 }
 
-/** @param name a user name or an email. @throws {Problem} `not_found`. */
+/** Returns the account. @param name a user name or an email. @throws {Problem} `not_found`. */
 export async function findAccount(db: Database, name: string): Promise<Account> {
   const [found] = await db
     .select(account)
     .from(users)
-    .where(isNamed(users[kindOfName(name)], name));
+    .where(matchesName(users[nameColumn(name)], name));
   if (!found) throw noSuchUser();
   return found;
 }
 
 /**
  * Sets a password and ends all sessions, as a change of password does.
- * @param revoke_tokens whether API tokens go too; they outlive a change of password otherwise.
+ * @param input `revokeTokens`: whether API tokens and addresses of the calendar end too; they outlive a change of password otherwise.
  * @throws {Problem} `weak_password`, `not_found`.
  */
 export async function resetPassword(
   db: Database,
-  passwords: Passwords,
   { id, username, email }: Account,
-  { password, revoke_tokens }: { password: string; revoke_tokens: boolean },
+  { password, revokeTokens }: { password: string; revokeTokens: boolean },
+  passwords: Passwords,
 ): Promise<void> {
-  await refuseWeakPassword(passwords, password, { username, email, location: 'password' });
-  const password_hash = await passwords.hash(normalizePassword(password));
+  const location = 'password';
+  const normalized = normalizePassword(password, { ...newPasswordLength, location });
+  await assertStrongPassword(passwords, normalized, { username, email, location });
+  const passwordHash = await passwords.hash(normalized);
   await db.transaction(async (tx) => {
-    await changeAccount(tx, id, { password_hash, updated_at: sql`now()` });
+    await changeAccount(tx, id, { password_hash: passwordHash, updated_at: sql`now()` });
     // A statement of its own: it sees the sessions that began while the one above waited for the row.
     await tx.delete(sessions).where(eq(sessions.user_id, id));
-    if (revoke_tokens) await tx.delete(api_tokens).where(eq(api_tokens.user_id, id));
+    if (!revokeTokens) return;
+    await tx.delete(api_tokens).where(eq(api_tokens.user_id, id));
+    await tx.delete(calendar_addresses).where(eq(calendar_addresses.user_id, id));
   });
 }
 
-/** Ends all sessions and lets nobody in; API tokens are refused for as long. @throws {Problem} `not_found`. */
+/** Ends all sessions and refuses log-ins and API tokens until the account is enabled. @throws {Problem} `not_found`. */
 export async function disableAccount(db: Database, { id }: Account): Promise<void> {
   await db.transaction(async (tx) => {
     await changeAccount(tx, id, { disabled_at: sql`coalesce(${users.disabled_at}, now())` });
@@ -81,7 +88,7 @@ export async function disableAccount(db: Database, { id }: Account): Promise<voi
   });
 }
 
-/** Lets somebody in again, and the API tokens that are left. @throws {Problem} `not_found`. */
+/** Accepts log-ins again, and the API tokens that are left. @throws {Problem} `not_found`. */
 export async function enableAccount(db: Database, { id }: Account): Promise<void> {
   await changeAccount(db, id, { disabled_at: null });
 }

@@ -1,15 +1,22 @@
 /** API tokens, for scripts: `mt_` and 256 random bits, of which only the hash is kept. */
 import { and, eq, getTableColumns, gt, isNull, or, sql } from 'drizzle-orm';
 import { v7 as uuidv7 } from 'uuid';
-import type { CurrentUser, LoggedInUser } from '../db/access.ts';
+import { hasLiveSession } from '../db/authorization.ts';
 import type { Database } from '../db/database.ts';
+import { afterCursor, newestFirst, orderBy, parsePage, toPage } from '../db/pagination.ts';
+import { prepared, type QueryParams } from '../db/prepared.ts';
 import { api_tokens, users } from '../db/schema.ts';
-import { type Asked, statement } from '../db/statement.ts';
-import { invalid, Problem } from '../problem.ts';
-import type { ApiTokenCreate, ApiTokenCreated, ApiTokenPage } from '../schemas/api-tokens.ts';
-import { type PageQuery, parseInstant } from '../schemas/common.ts';
-import { digest, newSecret } from '../secrets.ts';
-import { after, inOrder, newestFirst, pageOf } from './page.ts';
+import { Problem, validationProblem } from '../errors/problem.ts';
+import { parseInstant } from '../lib/instant.ts';
+import { digest, newSecret } from '../lib/secrets.ts';
+import type {
+  ApiToken,
+  ApiTokenCreate,
+  ApiTokenCreated,
+  ApiTokenPage,
+} from '../schemas/api-tokens.ts';
+import type { CurrentUser, LoggedInUser } from '../schemas/current-user.ts';
+import type { PageQuery } from '../schemas/types/page.ts';
 
 export const API_TOKEN_PREFIX = 'mt_';
 
@@ -25,19 +32,19 @@ export async function createApiToken(
   user: LoggedInUser,
   input: ApiTokenCreate,
 ): Promise<ApiTokenCreated> {
-  const expires_at = input.expires_at ? (parseInstant(input.expires_at) ?? null) : null;
+  const expiresAt = input.expires_at ? (parseInstant(input.expires_at) ?? null) : null;
   const token = API_TOKEN_PREFIX + newSecret();
-  const token_hash = await digest(token);
+  const tokenHash = await digest(token);
   const [row] = await db.transaction(async (tx) => {
     // The user's row is the turnstile: of two at once, the second counts when the first is done.
     const [owner] = await tx
-      .select({ is_past: sql<boolean>`${expires_at}::timestamptz <= now()` })
+      .select({ is_past: sql<boolean>`${expiresAt}::timestamptz <= now()` })
       .from(users)
-      .where(eq(users.id, user.id))
+      .where(and(eq(users.id, user.id), hasLiveSession(user)))
       .for('update');
     if (!owner) throw new Problem('invalid_token');
     if (owner.is_past)
-      throw invalid([
+      throw validationProblem([
         { location: 'body.expires_at', code: 'in_the_past', message: 'must be in the future' },
       ]);
     if ((await tx.$count(api_tokens, eq(api_tokens.user_id, user.id))) >= API_TOKENS_MAX)
@@ -45,7 +52,14 @@ export async function createApiToken(
     const { name, scopes } = input;
     return tx
       .insert(api_tokens)
-      .values({ id: uuidv7(), user_id: user.id, name, token_hash, scopes, expires_at })
+      .values({
+        id: uuidv7(),
+        user_id: user.id,
+        name,
+        token_hash: tokenHash,
+        scopes,
+        expires_at: expiresAt,
+      })
       .returning(columns);
   });
   return { ...row, token } as ApiTokenCreated;
@@ -57,22 +71,21 @@ export async function listApiTokens(
   user: LoggedInUser,
   query: PageQuery,
 ): Promise<ApiTokenPage> {
-  const list = 'api tokens';
-  const order = newestFirst(api_tokens);
+  const page = await parsePage<ApiToken>('api tokens', query, newestFirst(api_tokens));
   const rows = await db
     .select(columns)
     .from(api_tokens)
-    .where(and(eq(api_tokens.user_id, user.id), await after(list, query, order)))
-    .orderBy(...inOrder(order))
-    .limit(query.limit + 1);
-  return pageOf(list, query, rows, order);
+    .where(and(eq(api_tokens.user_id, user.id), afterCursor(page.position, page.order)))
+    .orderBy(...orderBy(page.order))
+    .limit(page.count);
+  return toPage(page, rows);
 }
 
 /** @throws {Problem} `not_found`. */
-export async function deleteApiToken(db: Database, user: LoggedInUser, token_id: string) {
+export async function deleteApiToken(db: Database, user: LoggedInUser, tokenId: string) {
   const deleted = await db
     .delete(api_tokens)
-    .where(and(eq(api_tokens.id, token_id), eq(api_tokens.user_id, user.id)))
+    .where(and(eq(api_tokens.id, tokenId), eq(api_tokens.user_id, user.id)))
     .returning({ id: api_tokens.id });
   if (deleted.length === 0) throw new Problem('not_found');
 }
@@ -86,7 +99,7 @@ export async function findApiTokenUser(
   return found;
 }
 
-const selectTokenUser = statement((db, { token_hash }: Asked<{ token_hash: string }>) => {
+const selectTokenUser = prepared((db, { token_hash }: QueryParams<{ token_hash: string }>) => {
   const used = db.$with('used').as(
     db
       .update(api_tokens)
@@ -103,7 +116,13 @@ const selectTokenUser = statement((db, { token_hash }: Asked<{ token_hash: strin
   );
   return db
     .with(used)
-    .select({ id: users.id, username: users.username, scopes: api_tokens.scopes })
+    .select({
+      id: users.id,
+      username: users.username,
+      scopes: api_tokens.scopes,
+      apiTokenId: api_tokens.id,
+      apiTokenName: api_tokens.name,
+    })
     .from(api_tokens)
     .innerJoin(users, eq(users.id, api_tokens.user_id))
     .where(

@@ -1,40 +1,47 @@
-/** A project, to take along: as the document that can be imported again, or as a table. Written page by page. */
-import { asc, eq, sql } from 'drizzle-orm';
+/** Exports a project page by page: as a document that can be imported again, or as a table. */
+import { and, eq, type SQL, sql } from 'drizzle-orm';
 import { alias } from 'drizzle-orm/pg-core';
-import { accessToProject, type CurrentUser, visibleTo } from '../db/access.ts';
+import { projectAccess, visibleTo } from '../db/authorization.ts';
 import type { Database } from '../db/database.ts';
+import { afterRow, oldestFirst, pagesOf, WALK_PAGE_ROWS } from '../db/pagination.ts';
+import { columnsOf } from '../db/row-mapper.ts';
+import { rowsOrNotFound } from '../db/row-values.ts';
 import { project_members, projects, tasks, users } from '../db/schema.ts';
+import { Problem } from '../errors/problem.ts';
 import { asText, csvLines } from '../formats/csv.ts';
-import { Problem } from '../problem.ts';
+import type { CurrentUser } from '../schemas/current-user.ts';
 import {
   type ExportedProject,
   type ExportedTask,
+  type ExportQuery,
   PROJECT_FORMAT,
   PROJECT_FORMAT_VERSION,
 } from '../schemas/project-exports.ts';
-
-const PAGE_ROWS = 200;
+import { conditionOf } from './task-filters.ts';
 
 /**
- * The text of the document, piece by piece, each task on a line of its own. What changes while it is written may be in
- * it or not; each row is whole.
- * @throws {Problem} `not_found`: before the first piece, or later if the user sees the project no more by then.
+ * Yields the text of the document, piece by piece, each task that passes the filters on a line of its own. A change during the
+ * export may be in it or not; each row is complete.
+ * @throws {Problem} before the first piece: `validation_failed` for filters that contradict each other, `not_found`; the
+ * latter also later, if the user has lost access to the project.
  */
 export async function* exportProject(
   db: Database,
   user: CurrentUser,
-  project_id: string,
+  projectId: string,
+  filters: Omit<ExportQuery, 'format'>,
 ): AsyncGenerator<string> {
+  const matches = conditionOf(user, filters, tasks.project_id);
   const head = {
     format: PROJECT_FORMAT,
     format_version: PROJECT_FORMAT_VERSION,
     exported_at: new Date().toISOString(),
-    project: await findProject(db, user, project_id),
+    project: await findProject(db, user, projectId),
   };
-  // The list goes where the object of the head would end.
+  // The list takes the place of the closing brace of the head.
   yield `${JSON.stringify(head).slice(0, -1)},"tasks":[`;
   let separator = '\n';
-  for await (const page of pagesOfTasks(db, user, project_id)) {
+  for await (const page of pagesOfTasks(db, user, projectId, matches)) {
     yield page
       .map(({ id: _, ...task }) => {
         const line = separator + JSON.stringify(task satisfies ExportedTask);
@@ -46,55 +53,53 @@ export async function* exportProject(
   yield '\n]}\n';
 }
 
-/** The tasks as lines of a table, after a line with the names of the columns. @throws {Problem} as `exportProject` does. */
+/** Yields the tasks as lines of a table, after a line with the names of the columns. @throws {Problem} as `exportProject` does. */
 export async function* exportTaskTable(
   db: Database,
   user: CurrentUser,
-  project_id: string,
+  projectId: string,
+  filters: Omit<ExportQuery, 'format'>,
 ): AsyncGenerator<string> {
-  await findProject(db, user, project_id);
+  const matches = conditionOf(user, filters, tasks.project_id);
+  await findProject(db, user, projectId);
   yield csvLines([columns]);
-  for await (const page of pagesOfTasks(db, user, project_id)) yield csvLines(page.map(cellsOf));
+  for await (const page of pagesOfTasks(db, user, projectId, matches))
+    yield csvLines(page.map(cellsOf));
 }
 
 async function findProject(
   db: Database,
   user: CurrentUser,
-  project_id: string,
+  projectId: string,
 ): Promise<ExportedProject> {
   const { name, description, archived_at, created_at, updated_at } = projects;
   const [project] = await db
     .select({ name, description, archived_at, created_at, updated_at })
     .from(projects)
     .innerJoin(project_members, visibleTo(user, projects.id))
-    .where(eq(projects.id, project_id));
+    .where(eq(projects.id, projectId));
   if (!project) throw new Problem('not_found');
   return project;
 }
 
-type Row = ExportedTask & { id: string };
+type Row = Required<ExportedTask>;
 
-/** In the order of (created_at, id), by keyset; the access is looked at for each page. */
-async function* pagesOfTasks(
+/** Each page checks the access again. */
+const pagesOfTasks = (
   db: Database,
   user: CurrentUser,
-  project_id: string,
-): AsyncGenerator<Row[]> {
-  let last: Row | undefined;
-  do {
-    const page = await readPage(db, user, project_id, last);
-    if (page.length > 0) yield page;
-    last = page.length === PAGE_ROWS ? page.at(-1) : undefined;
-  } while (last);
-}
+  projectId: string,
+  matches: SQL | undefined,
+) => pagesOf<Row>((last) => readPage(db, user, projectId, matches, last));
 
 async function readPage(
   db: Database,
   user: CurrentUser,
-  project_id: string,
-  last: Row | undefined,
+  projectId: string,
+  matches: SQL | undefined,
+  last: Pick<Row, 'created_at' | 'id'> | undefined,
 ): Promise<Row[]> {
-  const access = accessToProject(db, user, project_id);
+  const access = projectAccess(db, user, projectId);
   const [assignees, creators] = [alias(users, 'assignees'), alias(users, 'creators')];
   const page = db
     .select({
@@ -104,6 +109,7 @@ async function readPage(
       status: tasks.status,
       priority: tasks.priority,
       due_at: tasks.due_at,
+      due_on: tasks.due_on,
       assignee: sql<string | null>`${assignees.username}`.as('assignee'),
       labels: tasks.labels,
       completed_at: tasks.completed_at,
@@ -114,26 +120,18 @@ async function readPage(
     .from(tasks)
     .leftJoin(assignees, eq(assignees.id, tasks.assignee_id))
     .leftJoin(creators, eq(creators.id, tasks.created_by))
-    .where(
-      sql`${tasks.project_id} = ${access.project_id} and (${tasks.created_at}, ${tasks.id}) >
-        (${last?.created_at ?? '-infinity'}::timestamptz, ${last?.id ?? NO_ID}::uuid)`,
-    )
-    .orderBy(asc(tasks.created_at), asc(tasks.id))
-    .limit(PAGE_ROWS)
+    .where(and(sql`${tasks.project_id} = ${access.project_id}`, matches, afterRow(tasks, last)))
+    .orderBy(...oldestFirst(tasks))
+    .limit(WALK_PAGE_ROWS)
     .as('page');
-  // One row without a task says that the project is there; no row, that it is not.
   const rows = await db
     .with(access)
-    .select({ access: access.project_id, task: page._.selectedFields })
+    .select({ access: access.project_id, task: columnsOf(page) })
     .from(access)
     .leftJoinLateral(page, sql`true`)
-    .orderBy(asc(page.created_at), asc(page.id));
-  if (rows.length === 0) throw new Problem('not_found');
-  return rows.flatMap(({ task }) => task ?? []);
+    .orderBy(...oldestFirst(page));
+  return rowsOrNotFound(rows, 'task');
 }
-
-/** Below every other. */
-const NO_ID = '00000000-0000-0000-0000-000000000000';
 
 const columns = [
   'id',
@@ -142,6 +140,7 @@ const columns = [
   'status',
   'priority',
   'due_at',
+  'due_on',
   'assignee',
   'labels',
   'completed_at',
@@ -156,7 +155,7 @@ const cellsOf = (task: Row) => {
     title: asText(task.title),
     description: asText(task.description),
     assignee: asText(task.assignee),
-    // No label holds a comma.
+    // A label holds no comma.
     labels: asText(task.labels.join(',')),
     created_by: asText(task.created_by),
   };

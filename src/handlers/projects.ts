@@ -1,31 +1,63 @@
-import { and, eq, inArray, isNotNull, isNull, type Placeholder, type SQL, sql } from 'drizzle-orm';
-import { v7 as uuidv7 } from 'uuid';
 import {
-  type Attempt,
-  accessToChange,
-  actingAs,
-  attempt,
-  type CurrentUser,
-  type ExpectedVersions,
-  hasVersion,
+  and,
+  eq,
+  inArray,
+  isNotNull,
+  isNull,
+  or,
+  type SQL,
+  type SQLWrapper,
+  sql,
+} from 'drizzle-orm';
+import {
+  actorOf,
+  isPermitted,
   type Permission,
-  permits,
-  rowOf,
-  versionsAsked,
+  projectWriteAccess,
+  unwrapWrite,
+  versionMatches,
+  versionsParam,
   visibleTo,
-} from '../db/access.ts';
+  type WriteResult,
+  writeWithAccess,
+} from '../db/authorization.ts';
+import { batchedRead, batchedWrite } from '../db/batching.ts';
 import type { Database } from '../db/database.ts';
-import { asRow, nextVersion } from '../db/rows.ts';
-import { project_columns, project_members, projects } from '../db/schema.ts';
+import { onViolation } from '../db/errors.ts';
 import {
+  arrayLiteral,
+  parseSearchTerm,
   projectLexemes,
   projectMatches,
-  type Sought,
-  searchableProject,
-  soughtInProjects,
-} from '../db/search.ts';
-import { type Asked, type Select, statement } from '../db/statement.ts';
-import { Problem } from '../problem.ts';
+  projectSearchColumns,
+  projectSearchQuery,
+  type SearchQuery,
+} from '../db/full-text.ts';
+import {
+  type Created,
+  type IdempotencyKey,
+  keyOf,
+  unwrapOnce,
+  writeOnce,
+} from '../db/idempotency.ts';
+import {
+  afterCursor,
+  type CursorPosition,
+  orderBy,
+  parsePage,
+  type SortOrder,
+  sortOrder,
+  toPage,
+} from '../db/pagination.ts';
+import { asParam, type QueryParams, type TypedQuery } from '../db/prepared.ts';
+import { columnsOf } from '../db/row-mapper.ts';
+import { bumpVersion, insertRow } from '../db/row-values.ts';
+import { project_members, projects } from '../db/schema.ts';
+import { projectColumns } from '../db/visible-columns.ts';
+import { idTaken, Problem } from '../errors/problem.ts';
+import { newId } from '../lib/new-id.ts';
+import { sortKey } from '../lib/tokenizer.ts';
+import type { Actor, CurrentUser, ExpectedVersions } from '../schemas/current-user.ts';
 import type {
   Project,
   ProjectCreate,
@@ -33,98 +65,101 @@ import type {
   ProjectPage,
   ProjectPatch,
 } from '../schemas/projects.ts';
-import { sortKey } from '../words.ts';
-import { attemptOnce, type IdempotencyKey, type Made, madeOf } from './idempotency.ts';
-import {
-  inOrder,
-  isBehind,
-  type Order,
-  type Position,
-  pageOf,
-  positionOf,
-  sorted,
-  wordsGiven,
-} from './page.ts';
 
-const owns: Permission = { roles: ['owner'], while_archived: true };
+const isArchived = sql`${projects.archived_at} is not null`;
 
-const columns = { ...project_columns, role: project_members.role };
+const owns: Permission = { roles: ['owner'], whileArchived: true };
+
+const columns = { ...projectColumns, role: project_members.role };
 
 /**
- * Makes a project with this user as its owner, in one statement.
- * @throws {Problem} `invalid_token`, `idempotency_key_reused`, `idempotency_in_flight`.
+ * Creates a project with this user as its owner, in one statement.
+ * @throws {Problem} `invalid_token`, `id_taken`, `idempotency_key_reused`, `idempotency_in_flight`.
  */
 export async function createProject(
   db: Database,
   user: CurrentUser,
   input: ProjectCreate,
   request?: IdempotencyKey,
-): Promise<Made<Project>> {
+): Promise<Created<Project>> {
   const { name, description = null } = input;
   const texts = { name, description };
-  const project = { id: uuidv7(), ...texts, ...projectLexemes(texts) };
-  const [found] = await insertProject(db, { user: { id: user.id }, project, request });
-  return madeOf(found, columns, owns, request);
+  const project = { id: newId(input.id), ...texts, ...projectLexemes(texts) };
+  const [found] = await onViolation(
+    { projects_pkey: () => idTaken('body.id') },
+    insertProject(db, { user: actorOf(user), project, request }),
+  );
+  return unwrapOnce(found, columns, owns, request);
 }
 
 interface NewProject {
-  user: Pick<CurrentUser, 'id'>;
-  project: { id: string } & Required<ProjectCreate> & ReturnType<typeof projectLexemes>;
+  user: Actor;
+  project: Required<ProjectCreate> & ReturnType<typeof projectLexemes>;
   request: IdempotencyKey | undefined;
 }
 
-const insertProject = statement((db, { user, project, request }: Asked<NewProject>) => {
-  const now = sql`now()`;
-  const row = asRow(projects, {
-    ...project,
-    ...searchableProject(project),
-    archived_at: null,
-    created_at: now,
-    updated_at: now,
-    version: 1,
-    words_version: 1,
-  });
-  const statements = (first?: SQL) => {
-    const created = db.$with('created').as(
-      db
-        .insert(projects)
-        .select(
-          db
-            .select(row)
-            .from(sql`(select) as one`)
-            .where(and(actingAs(user), first)),
-        )
-        .returning(project_columns),
-    );
-    const owner = db.$with('owner').as(
-      db
-        .insert(project_members)
-        .select(
-          db
-            .select({
-              project_id: created.id,
-              user_id: sql`${user.id}::uuid`.as('user_id'),
-              role: sql`'owner'`.as('role'),
-              created_at: created.created_at,
-              importing_since: sql`null::timestamptz`.as('importing_since'),
-            })
-            .from(created),
-        )
-        .returning({ role: project_members.role }),
-    );
-    const project = db.$with('project').as(
-      db
-        .select({ ...created._.selectedFields, role: owner.role })
-        .from(created)
-        .innerJoin(owner, sql`true`),
-    );
-    return [created, owner, project] as const;
-  };
-  if (request) return attemptOnce<Project>(db, user, request, undefined, statements);
-  const [created, owner, made] = statements();
-  const attempted = db.with(created, owner, made).select({ row: made._.selectedFields }).from(made);
-  return attempted as unknown as Select<Attempt<Project>>;
-});
+const insertProject = batchedWrite(
+  (db, { user, project, request }: QueryParams<NewProject>, calls) => {
+    const now = sql`now()`;
+    const row = insertRow(projects, {
+      ...project,
+      ...projectSearchColumns(project),
+      archived_at: null,
+      created_at: now,
+      updated_at: now,
+      version: 1,
+      words_version: -1,
+    });
+    const isOfCall = (id: SQLWrapper) => sql`${id} = ${project.id}::uuid`;
+    const statements = (first?: SQL) => {
+      const created = db.$with('created').as(
+        db
+          .insert(projects)
+          .select(
+            db
+              .select(row)
+              .from(calls.from)
+              .where(and(calls.actsOn(user, project.id), first)),
+          )
+          .returning(projectColumns),
+      );
+      const owner = db.$with('owner').as(
+        db
+          .insert(project_members)
+          .select(
+            db
+              .select({
+                project_id: created.id,
+                user_id: sql`${user.id}::uuid`.as('user_id'),
+                role: sql`'owner'`.as('role'),
+                created_at: created.created_at,
+                importing_since: sql`null::timestamptz`.as('importing_since'),
+              })
+              .from(created)
+              .innerJoin(calls.from, isOfCall(created.id)),
+          )
+          .returning({ project_id: project_members.project_id, role: project_members.role }),
+      );
+      const made = db.$with('project').as(
+        db
+          .select({ ...columnsOf(created), role: owner.role })
+          .from(created)
+          .innerJoin(owner, eq(owner.project_id, created.id)),
+      );
+      return [created, owner, made] as const;
+    };
+    if (request)
+      return writeOnce<Project>(db, calls, user, request, undefined, statements, isOfCall);
+    const [created, owner, made] = statements();
+    const attempted = db
+      .with(created, owner, made)
+      .select({ row: columnsOf(made), call: calls.call })
+      .from(calls.from)
+      .leftJoin(made, isOfCall(made.id));
+    return attempted as unknown as TypedQuery<WriteResult<Project>>;
+  },
+  ({ user, project, request }) => ({ row: project.id, key: keyOf(user, request) }),
+);
 
 const orders = {
   created_at: {
@@ -138,39 +173,40 @@ const orders = {
     keyOf: (project) => project.updated_at,
   },
   name: { by: projects.name_key, type: 'text', keyOf: (project) => sortKey(project.name) },
-} as const satisfies Record<string, Pick<Order<Project>, 'by' | 'type' | 'keyOf'>>;
+} as const satisfies Record<string, Pick<SortOrder<Project>, 'by' | 'type' | 'keyOf'>>;
 
-/** The user's projects, own and shared. @throws {Problem} `invalid_cursor`; `validation_failed` for a `q` without words. */
+/**
+ * Returns a page of the user's projects, own and shared.
+ * @throws {Problem} `invalid_cursor`; `validation_failed` for a `q` without words.
+ */
 export async function listProjects(
   db: Database,
   user: CurrentUser,
   query: ProjectListQuery,
 ): Promise<ProjectPage> {
-  const { sort, archived, q, limit } = query;
+  const { sort, archived, q } = query;
+  const search = q === undefined ? undefined : projectSearchQuery(parseSearchTerm(q));
   const list = JSON.stringify(['projects', sort, archived, q]);
-  const order = orderOf(sort);
-  const sought = q === undefined ? undefined : soughtInProjects(wordsGiven(q));
-  const position = await positionOf(list, query, order);
-  const asked = { user: { id: user.id }, sought, position, count: limit + 1 };
-  const rows = await selectProjects(db, asked, { archived, sort });
-  return pageOf(list, query, rows, order);
+  const page = await parsePage(list, query, orderOf(sort));
+  const params = { user: { id: user.id }, search, position: page.position, count: page.count };
+  return toPage(page, await selectProjects(db, params, { archived, sort }));
 }
 
 type Sort = ProjectListQuery['sort'];
 
-const orderOf = (sort: Sort): Order<Project> => sorted(sort, orders, projects.id);
+const orderOf = (sort: Sort): SortOrder<Project> => sortOrder(sort, orders, projects.id);
 
-interface AskedProjects {
+interface ProjectListParams {
   user: Pick<CurrentUser, 'id'>;
-  sought: Sought | undefined;
-  position: Position | undefined;
+  search: SearchQuery | undefined;
+  position: CursorPosition | undefined;
   count: number;
 }
 
-const selectProjects = statement(
+const selectProjects = batchedRead(
   (
     db,
-    { user, sought, position, count }: Asked<AskedProjects>,
+    { user, search, position, count }: QueryParams<ProjectListParams>,
     { archived, sort }: Pick<ProjectListQuery, 'archived' | 'sort'>,
   ) => {
     const order = orderOf(sort);
@@ -182,33 +218,74 @@ const selectProjects = statement(
         and(
           archived === 'false' ? isNull(projects.archived_at) : undefined,
           archived === 'true' ? isNotNull(projects.archived_at) : undefined,
-          sought && projectMatches(sought),
-          isBehind(position, order),
+          search && projectMatches(search),
+          afterCursor(position, order),
         ),
       )
-      .orderBy(...inOrder(order))
-      .limit(count as Placeholder);
+      .orderBy(...orderBy(order))
+      .limit(asParam<number>(count));
   },
+  ({ search }) => search === undefined,
 );
 
-/** @throws {Problem} `not_found`. */
+/** Names that differ only in case and accents may be many. */
+const NAMESAKES_MAX = 200;
+
+/** Returns the user's projects that have one of these names, whatever their case and accents. */
+export const findNamedProjects = (
+  db: Database,
+  user: CurrentUser,
+  names: readonly string[],
+): Promise<NamedProject[]> =>
+  selectNamed(db, { user: { id: user.id }, keys: arrayLiteral(names.map(sortKey)), ids: '{}' });
+
+/** Returns the names of projects, of those that the user sees. */
+export const nameProjects = (
+  db: Database,
+  user: CurrentUser,
+  ids: readonly string[],
+): Promise<NamedProject[]> =>
+  selectNamed(db, { user: { id: user.id }, keys: '{}', ids: arrayLiteral(ids) });
+
+export type NamedProject = Pick<Project, 'id' | 'name' | 'archived_at'>;
+
+const selectNamed = batchedRead(
+  (
+    db,
+    { user, keys, ids }: QueryParams<{ user: { id: string }; keys: string; ids: string }>,
+  ): TypedQuery<NamedProject> =>
+    db
+      .select({ id: projects.id, name: projects.name, archived_at: projects.archived_at })
+      .from(projects)
+      .innerJoin(project_members, visibleTo(user, projects.id))
+      .where(
+        or(
+          sql`${projects.name_key} = any(${keys}::text[])`,
+          sql`${projects.id} = any(${ids}::text::uuid[])`,
+        ),
+      )
+      .orderBy(projects.id)
+      .limit(NAMESAKES_MAX),
+);
+
+/** Returns a project. @throws {Problem} `not_found`. */
 export async function readProject(
   db: Database,
   user: CurrentUser,
-  project_id: string,
+  projectId: string,
 ): Promise<Project> {
-  const [project] = await selectProject(db, { user: { id: user.id }, project_id });
+  const [project] = await selectProject(db, { user: { id: user.id }, project_id: projectId });
   if (!project) throw new Problem('not_found');
   return project;
 }
 
-/** What a statement asks of a project. */
+/** The parameters of a statement on one project. */
 interface OneProject {
   user: Pick<CurrentUser, 'id'>;
   project_id: string;
 }
 
-const selectProject = statement((db, { user, project_id }: Asked<OneProject>) =>
+const selectProject = batchedRead((db, { user, project_id }: QueryParams<OneProject>) =>
   db
     .select(columns)
     .from(projects)
@@ -217,61 +294,61 @@ const selectProject = statement((db, { user, project_id }: Asked<OneProject>) =>
 );
 
 /**
- * Merges a patch (RFC 7396) into a project; an empty one changes nothing. An archived project takes only a patch
- * that says whether it stays archived.
+ * Merges a patch (RFC 7396) into a project; an empty patch changes nothing. An archived project accepts `archived: false`, also
+ * with other fields, and `archived: true` alone, which changes nothing.
  * @throws {Problem} `not_found`, `forbidden`, `conflict`, `precondition_failed`.
  */
 export async function patchProject(
   db: Database,
   user: CurrentUser,
-  project_id: string,
+  projectId: string,
   input: ProjectPatch,
   expected: ExpectedVersions,
 ): Promise<Project> {
   const { archived, ...fields } = input;
-  // Read-only but for its end; to archive what is archived already changes nothing.
-  const ends = archived === false || (archived === true && Object.keys(fields).length === 0);
-  const permission = { ...owns, while_archived: ends };
-  const changes = Object.keys(input).length > 0;
-  const access = accessToChange(db, user, project_id);
+  const isAllowedWhileArchived =
+    archived === false || (archived === true && Object.keys(fields).length === 0);
+  const permission: Permission = { ...owns, whileArchived: isAllowedWhileArchived };
+  const { name = projects.name, description = projects.description } = fields;
+  const isChange = sql`(${name}::text, ${description}::text, ${archived ?? isArchived}::boolean) is distinct from
+    (${projects.name}, ${projects.description}, ${isArchived})`;
+  const access = projectWriteAccess(db, actorOf(user), projectId);
   const changed = db.$with('changed').as(
     db
       .update(projects)
       .set({
         ...fields,
-        ...searchableProject(projectLexemes(fields)),
+        ...projectSearchColumns(projectLexemes(fields)),
         ...(archived !== undefined && {
           archived_at: archived ? sql`coalesce(${projects.archived_at}, now())` : null,
         }),
-        ...(changes && nextVersion(projects)),
-        // So that an empty patch sets something.
-        id: projects.id,
+        ...bumpVersion(projects, isChange),
       })
       .from(access)
       .where(
         and(
           eq(projects.id, access.project_id),
-          permits(access, permission),
-          hasVersion(projects.version, versionsAsked(expected)),
+          isPermitted(access, permission),
+          versionMatches(projects.version, versionsParam(expected)),
         ),
       )
-      .returning({ ...project_columns, role: access.role }),
+      .returning({ ...projectColumns, role: access.role }),
   );
-  const [found] = await attempt<Project>(db, access, changed);
-  return rowOf(found, permission, expected);
+  const [found] = await writeWithAccess<Project>(db, access, changed);
+  return unwrapWrite(found, permission, expected);
 }
 
 /**
- * Deletes a project with all that is in it, archived or not.
+ * Deletes a project with its tasks, members and history, archived or not.
  * @throws {Problem} `not_found`, `forbidden`, `precondition_failed`.
  */
 export async function deleteProject(
   db: Database,
   user: CurrentUser,
-  project_id: string,
+  projectId: string,
   expected: ExpectedVersions,
 ): Promise<void> {
-  const access = accessToChange(db, user, project_id);
+  const access = projectWriteAccess(db, actorOf(user), projectId);
   const deleted = db.$with('deleted').as(
     db
       .delete(projects)
@@ -279,13 +356,13 @@ export async function deleteProject(
         and(
           inArray(
             projects.id,
-            db.select({ id: access.project_id }).from(access).where(permits(access, owns)),
+            db.select({ id: access.project_id }).from(access).where(isPermitted(access, owns)),
           ),
-          hasVersion(projects.version, versionsAsked(expected)),
+          versionMatches(projects.version, versionsParam(expected)),
         ),
       )
       .returning({ id: projects.id }),
   );
-  const [found] = await attempt(db, access, deleted);
-  rowOf(found, owns, expected);
+  const [found] = await writeWithAccess(db, access, deleted);
+  unwrapWrite(found, owns, expected);
 }

@@ -1,55 +1,60 @@
 /**
- * Sessions: a log-in begins one, refreshing keeps it, deleting its row ends it. A session has a line of refresh tokens,
- * each spent by its successor. The successor is a keyed digest of its predecessor, so two tabs, or a client whose
- * answer was lost, that refresh with the same token at once get the same successor, and the line never forks.
+ * Sessions: a log-in begins one, a refresh keeps it, deleting its row ends it. A session has a chain of refresh tokens,
+ * each spent by its successor. The successor is a keyed digest of its predecessor, so concurrent refreshes with one token
+ * (two tabs, a lost answer) get the same successor, and the chain never branches.
  */
+// Decision: docs/decisions/19-revocation.md
+// Decision: docs/decisions/23-refresh-token-rotation.md
 import { and, eq, gt, isNull, ne, sql } from 'drizzle-orm';
 import { v7 as uuidv7 } from 'uuid';
-import type { CurrentUser, LoggedInUser } from '../db/access.ts';
+import { batchedRead } from '../db/batching.ts';
 import type { Database } from '../db/database.ts';
-import { isNamed, kindOfName, refresh_tokens, sessions, users } from '../db/schema.ts';
-import { type Asked, statement } from '../db/statement.ts';
+import { afterCursor, newestFirst, orderBy, parsePage, toPage } from '../db/pagination.ts';
+import { prepared, type QueryParams } from '../db/prepared.ts';
+import { refresh_tokens, sessions, users } from '../db/schema.ts';
+import { matchesName, nameColumn } from '../db/user-names.ts';
+import { Problem } from '../errors/problem.ts';
+import { digest, keyedDigest, newSecret } from '../lib/secrets.ts';
+import { normalizePassword } from '../passwords/policy.ts';
 import type { Passwords } from '../platform.ts';
-import { Problem } from '../problem.ts';
-import type { PageQuery } from '../schemas/common.ts';
-import type { Login, SessionPage } from '../schemas/sessions.ts';
-import { digest, keyedDigest, newSecret } from '../secrets.ts';
-import { limitLogins, limitRefreshes } from './limits.ts';
-import { after, inOrder, newestFirst, pageOf } from './page.ts';
-import { normalizePassword } from './password-rules.ts';
+import type { CurrentUser, LoggedInUser } from '../schemas/current-user.ts';
+import type { Credentials, Session, SessionPage } from '../schemas/sessions.ts';
+import type { PageQuery } from '../schemas/types/page.ts';
+import { passwordLength } from '../schemas/users.ts';
+import { consumeLogin, consumeRefresh, refundUnlessWrong } from './login-limits.ts';
 
 /** A session ends this long after its log-in, used or not. */
 const SESSION_LIFETIME_DAYS = 90;
-/** At the log-in that would be one more, the one that was unused longest ends. */
+/** A log-in beyond that ends the session that was unused longest. */
 const SESSIONS_MAX = 100;
-/** How long the immediate predecessor is honoured. */
+/** How long the immediate predecessor is accepted. */
 const GRACE_SECONDS = 10;
 
-/** From where a session is used. */
-export interface Device {
+/** The client that uses a session. */
+export interface ClientInfo {
   user_agent: string | null;
   address: string | null;
 }
 
-/** What the settings say of sessions. */
-export interface SessionRules {
-  /** Makes the successors of refresh tokens; whoever has it can sign access tokens too. */
+/** The settings of sessions. */
+export interface SessionPolicy {
+  /** Makes the successors of refresh tokens. It also signs access tokens. */
   key: string;
-  /** How long a session lives that is not refreshed. */
-  idle_seconds: number;
-  rate_limit: boolean;
+  /** How long a session lives without a refresh. */
+  idleSeconds: number;
+  rateLimit: boolean;
 }
 
-/** What the access and refresh tokens of a session are made for. */
-export interface Grant {
+/** A session whose tokens can be issued. */
+export interface IssuedSession {
   user_id: string;
   username: string;
   session_id: string;
   refresh_token: string;
 }
 
-const idle = (rules: Asked<Pick<SessionRules, 'idle_seconds'>>) =>
-  sql`make_interval(secs => ${rules.idle_seconds}::int)`;
+const idle = ({ idleSeconds }: QueryParams<Pick<SessionPolicy, 'idleSeconds'>>) =>
+  sql`make_interval(secs => ${idleSeconds}::int)`;
 
 /**
  * Begins a session for a user name or email with its password.
@@ -58,19 +63,19 @@ const idle = (rules: Asked<Pick<SessionRules, 'idle_seconds'>>) =>
  */
 export async function logIn(
   db: Database,
+  input: Credentials,
+  client: ClientInfo,
+  policy: SessionPolicy,
   passwords: Passwords,
-  rules: SessionRules,
-  device: Device,
-  input: Login,
-): Promise<Grant> {
+): Promise<IssuedSession> {
   const attempt = async () => {
-    const account = await authenticate(db, passwords, rules, device, input);
-    return beginSession(db, rules, device, account);
+    const account = await authenticate(db, input, client, policy, passwords);
+    return beginSession(db, account, client, policy);
   };
-  // Once more where the hash was another by then: a log-in beside this one made it anew, or the password was changed.
-  const grant = await passwords.inTurn(async () => (await attempt()) ?? (await attempt()));
-  if (!grant) throw new Problem('invalid_credentials');
-  return grant;
+  // Once more where the hash has changed meanwhile: another log-in has rehashed it, or the password was changed.
+  const issued = await passwords.limitLogins(async () => (await attempt()) ?? (await attempt()));
+  if (!issued) throw new Problem('invalid_credentials');
+  return issued;
 }
 
 interface Account {
@@ -79,46 +84,55 @@ interface Account {
   password_hash: string;
 }
 
+/** Returns the account whose password this is: consume, verify, refund. */
 async function authenticate(
   db: Database,
+  { username, password: given }: Credentials,
+  { address }: ClientInfo,
+  { rateLimit }: SessionPolicy,
   passwords: Passwords,
-  rules: SessionRules,
-  { address }: Device,
-  { username, password: given }: Login,
 ): Promise<Account> {
-  const [found] = await selectAccount(db, { name: username }, kindOfName(username));
-  const password = normalizePassword(given);
-  const verify = () => passwords.verify(password, found?.password_hash);
-  const matches = await limitLogins(
-    db,
-    rules.rate_limit,
-    { username, account_id: found?.id, address },
-    verify,
-  );
-  const condition = found && passwords.inspect(found.password_hash);
+  const [found] = await selectAccount(db, { name: username }, nameColumn(username));
+  const password = normalizePassword(given, { ...passwordLength, location: 'body.password' });
+
+  const attempt = { username, account_id: found?.id, address };
+  const consumed = await consumeLogin(db, attempt, rateLimit);
+  const verifying = passwords.verify(password, found?.password_hash);
+  const matches = await refundUnlessWrong(db, consumed, verifying);
+
+  const status = found && passwords.inspect(found.password_hash);
   if (!found || !matches) {
-    const event = condition === 'unreadable' ? 'password_hash_unreadable' : 'login_failed';
+    const event = status === 'unreadable' ? 'password_hash_unreadable' : 'login_failed';
     throw new Problem('invalid_credentials', { audit: { event, user_id: found?.id } });
   }
-  if (condition !== 'outdated') return found;
-  const password_hash = await hashUnlessBusy(passwords, password);
-  if (password_hash === undefined) return found;
-  await db
-    .update(users)
-    .set({ password_hash })
-    .where(and(eq(users.id, found.id), eq(users.password_hash, found.password_hash)));
-  return { ...found, password_hash };
+  return status === 'outdated' ? rehash(db, found, password, passwords) : found;
 }
 
-const selectAccount = statement(
-  (db, { name }: Asked<{ name: string }>, kind: ReturnType<typeof kindOfName>) =>
+/** Replaces a hash that was made with other parameters than today's. */
+async function rehash(
+  db: Database,
+  account: Account,
+  password: string,
+  passwords: Passwords,
+): Promise<Account> {
+  const passwordHash = await hashUnlessBusy(passwords, password);
+  if (passwordHash === undefined) return account;
+  await db
+    .update(users)
+    .set({ password_hash: passwordHash })
+    .where(and(eq(users.id, account.id), eq(users.password_hash, account.password_hash)));
+  return { ...account, password_hash: passwordHash };
+}
+
+const selectAccount = prepared(
+  (db, { name }: QueryParams<{ name: string }>, kind: ReturnType<typeof nameColumn>) =>
     db
       .select({ id: users.id, username: users.username, password_hash: users.password_hash })
       .from(users)
-      .where(and(isNamed(users[kind], name), isNull(users.disabled_at))),
+      .where(and(matchesName(users[kind], name), isNull(users.disabled_at))),
 );
 
-/** To make a hash anew can wait for a quieter log-in: this one has succeeded. */
+/** Returns undefined where too many hashes are waiting: this log-in has succeeded, and a later one can rehash. */
 async function hashUnlessBusy(passwords: Passwords, password: string): Promise<string | undefined> {
   try {
     return await passwords.hash(password);
@@ -128,35 +142,35 @@ async function hashUnlessBusy(passwords: Passwords, password: string): Promise<s
   }
 }
 
-/** @returns undefined where the account has another hash by now, is disabled or deleted. */
+/** Returns undefined where the account has another hash by now, is disabled or deleted. */
 async function beginSession(
   db: Database,
-  rules: SessionRules,
-  device: Device,
   { id, username, password_hash }: Account,
-): Promise<Grant | undefined> {
-  const session_id = uuidv7();
-  const refresh_token = newSecret();
-  const token_hash = await digest(refresh_token);
+  client: ClientInfo,
+  { idleSeconds }: SessionPolicy,
+): Promise<IssuedSession | undefined> {
+  const sessionId = uuidv7();
+  const refreshToken = newSecret();
+  const tokenHash = await digest(refreshToken);
   const begun = await insertSession(db, {
     account: { id, password_hash },
-    session: { id: session_id, ...device },
-    token_hash,
-    idle_seconds: rules.idle_seconds,
+    session: { id: sessionId, ...client },
+    tokenHash,
+    idleSeconds,
   });
   if (begun.length === 0) return undefined;
-  return { user_id: id, username, session_id, refresh_token };
+  return { user_id: id, username, session_id: sessionId, refresh_token: refreshToken };
 }
 
 interface NewSession {
   account: Omit<Account, 'username'>;
-  session: { id: string } & Device;
-  token_hash: string;
-  idle_seconds: number;
+  session: { id: string } & ClientInfo;
+  tokenHash: string;
+  idleSeconds: number;
 }
 
-const insertSession = statement((db, asked: Asked<NewSession>) => {
-  const { account, token_hash } = asked;
+const insertSession = prepared((db, asked: QueryParams<NewSession>) => {
+  const { account, tokenHash } = asked;
   // Locked, so that a log-in and a change of password that meet happen one after the other: a session that began
   // with the old password ends with the change, or does not begin.
   const locked = db.$with('account').as(
@@ -211,7 +225,7 @@ const insertSession = statement((db, asked: Asked<NewSession>) => {
       .select(
         db
           .select({
-            token_hash: sql`${token_hash}::text`.as('token_hash'),
+            token_hash: sql`${tokenHash}::text`.as('token_hash'),
             session_id: session.id,
             user_id: session.user_id,
             generation: sql`1`.as('generation'),
@@ -229,25 +243,22 @@ const insertSession = statement((db, asked: Asked<NewSession>) => {
 });
 
 /**
- * Spends a refresh token for its successor. The immediate predecessor is honoured for 10 s with the same successor;
- * any other spent token is taken for stolen and ends the session.
+ * Spends a refresh token and returns its successor. The immediate predecessor is accepted for 10 s and gets the same
+ * successor; any other spent token counts as stolen and ends the session.
  * @param onEnd called once a session has been ended for it.
  * @throws {Problem} `invalid_refresh_token`, `rate_limited`.
  */
 export async function refreshSession(
   db: Database,
-  rules: SessionRules,
-  device: Device,
-  presented: string,
+  token: string,
+  client: ClientInfo,
+  policy: SessionPolicy,
   onEnd: () => Promise<void>,
-): Promise<Grant> {
-  const successor = await keyedDigest(rules.key, presented);
-  const [presented_hash, successor_hash] = await Promise.all([
-    digest(presented),
-    digest(successor),
-  ]);
-  await limitRefreshes(db, rules.rate_limit, presented_hash, device.address);
-  // The session before its token, as whoever ends a session locks them.
+): Promise<IssuedSession> {
+  const successor = await keyedDigest(policy.key, token);
+  const [presentedHash, successorHash] = await Promise.all([digest(token), digest(successor)]);
+  await consumeRefresh(db, presentedHash, client.address, policy.rateLimit);
+  // The session before its token: the order in which the end of a session locks them.
   const held = db.$with('held').as(
     db
       .select({ id: sessions.id, username: users.username })
@@ -256,7 +267,7 @@ export async function refreshSession(
       .innerJoin(users, eq(users.id, sessions.user_id))
       .where(
         and(
-          eq(refresh_tokens.token_hash, presented_hash),
+          eq(refresh_tokens.token_hash, presentedHash),
           gt(sessions.expires_at, sql`now()`),
           isNull(users.disabled_at),
         ),
@@ -270,9 +281,9 @@ export async function refreshSession(
       .from(held)
       .where(
         and(
-          eq(refresh_tokens.token_hash, presented_hash),
+          eq(refresh_tokens.token_hash, presentedHash),
           isNull(refresh_tokens.spent_at),
-          gt(refresh_tokens.created_at, sql`now() - ${idle(rules)}`),
+          gt(refresh_tokens.created_at, sql`now() - ${idle(policy)}`),
           eq(held.id, refresh_tokens.session_id),
         ),
       )
@@ -289,7 +300,7 @@ export async function refreshSession(
       .select(
         db
           .select({
-            token_hash: sql`${successor_hash}::text`.as('token_hash'),
+            token_hash: sql`${successorHash}::text`.as('token_hash'),
             session_id: spent.session_id,
             user_id: spent.user_id,
             generation: sql`${spent.generation} + 1`.as('generation'),
@@ -303,7 +314,7 @@ export async function refreshSession(
   const used = db.$with('used').as(
     db
       .update(sessions)
-      .set({ last_used_at: sql`now()`, ...device })
+      .set({ last_used_at: sql`now()`, ...client })
       .from(spent)
       .innerJoin(next, sql`true`)
       .where(eq(sessions.id, spent.session_id))
@@ -313,15 +324,16 @@ export async function refreshSession(
     .with(held, spent, next, used)
     .select({ session_id: used.session_id, user_id: used.user_id, username: used.username })
     .from(used);
-  const honoured = grant ?? (await honourOrEnd(db, presented_hash, successor_hash, onEnd));
+  const honoured =
+    grant ?? (await acceptWithinGraceOrRevoke(db, presentedHash, successorHash, onEnd));
   return { ...honoured, refresh_token: successor };
 }
 
-/** For a token that could not be spent: the grant of a predecessor within its grace, or the end of its session. */
-async function honourOrEnd(
+/** Handles a token that could not be spent: accepts a predecessor within its grace period, or ends the session. */
+async function acceptWithinGraceOrRevoke(
   db: Database,
-  presented_hash: string,
-  successor_hash: string,
+  presentedHash: string,
+  successorHash: string,
   onEnd: () => Promise<void>,
 ) {
   const [token] = await db
@@ -334,14 +346,14 @@ async function honourOrEnd(
         and ${sessions.expires_at} > now() and ${users.disabled_at} is null
         and exists (
           select from ${refresh_tokens} successor
-          where successor.token_hash = ${successor_hash} and successor.session_id = ${sessions.id}
+          where successor.token_hash = ${successorHash} and successor.session_id = ${sessions.id}
             and successor.spent_at is null
         )`,
     })
     .from(refresh_tokens)
     .innerJoin(sessions, eq(sessions.id, refresh_tokens.session_id))
     .innerJoin(users, eq(users.id, sessions.user_id))
-    .where(eq(refresh_tokens.token_hash, presented_hash));
+    .where(eq(refresh_tokens.token_hash, presentedHash));
   if (token?.honoured) {
     const { session_id, user_id, username } = token;
     return { session_id, user_id, username };
@@ -358,16 +370,16 @@ async function honourOrEnd(
   });
 }
 
-/** The user of a living session; undefined for a session that has ended. */
+/** Returns the user of a session; undefined where it has ended. */
 export async function findSessionUser(
   db: Database,
-  session_id: string,
+  sessionId: string,
 ): Promise<Pick<CurrentUser, 'id' | 'username'> | undefined> {
-  const [found] = await selectSessionUser(db, { session_id });
+  const [found] = await selectSessionUser(db, { session_id: sessionId });
   return found;
 }
 
-const selectSessionUser = statement((db, { session_id }: Asked<{ session_id: string }>) =>
+const selectSessionUser = batchedRead((db, { session_id }: QueryParams<{ session_id: string }>) =>
   db
     .select({ id: users.id, username: users.username })
     .from(sessions)
@@ -381,19 +393,18 @@ const selectSessionUser = statement((db, { session_id }: Asked<{ session_id: str
     ),
 );
 
-/** The user's living sessions, latest log-in first. @throws {Problem} `invalid_cursor`. */
+/** Returns the user's sessions that have not ended, latest log-in first. @throws {Problem} `invalid_cursor`. */
 export async function listSessions(
   db: Database,
   user: LoggedInUser,
-  rules: SessionRules,
   query: PageQuery,
+  policy: SessionPolicy,
 ): Promise<SessionPage> {
-  const list = 'sessions';
-  const order = newestFirst(sessions);
+  const page = await parsePage<Session>('sessions', query, newestFirst(sessions));
   const rows = await db
     .select({
       id: sessions.id,
-      current: sql<boolean>`${sessions.id} = ${user.session_id}`,
+      current: sql<boolean>`${sessions.id} = ${user.sessionId}`,
       user_agent: sessions.user_agent,
       address: sessions.address,
       created_at: sessions.created_at,
@@ -405,32 +416,32 @@ export async function listSessions(
       and(
         eq(sessions.user_id, user.id),
         gt(sessions.expires_at, sql`now()`),
-        gt(sessions.last_used_at, sql`now() - ${idle(rules)}`),
-        await after(list, query, order),
+        gt(sessions.last_used_at, sql`now() - ${idle(policy)}`),
+        afterCursor(page.position, page.order),
       ),
     )
-    .orderBy(...inOrder(order))
-    .limit(query.limit + 1);
-  return pageOf(list, query, rows, order);
+    .orderBy(...orderBy(page.order))
+    .limit(page.count);
+  return toPage(page, rows);
 }
 
-/** Ends the session that asks; it may have ended a moment ago. */
+/** Ends the session of the request; it may have ended a moment ago. */
 export async function logOut(db: Database, user: LoggedInUser) {
-  await db.delete(sessions).where(eq(sessions.id, user.session_id));
+  await db.delete(sessions).where(eq(sessions.id, user.sessionId));
 }
 
 /** Ends one of the user's sessions. @throws {Problem} `not_found`. */
-export async function endSession(db: Database, user: LoggedInUser, session_id: string) {
+export async function endSession(db: Database, user: LoggedInUser, sessionId: string) {
   const ended = await db
     .delete(sessions)
-    .where(and(eq(sessions.id, session_id), eq(sessions.user_id, user.id)))
+    .where(and(eq(sessions.id, sessionId), eq(sessions.user_id, user.id)))
     .returning({ id: sessions.id });
   if (ended.length === 0) throw new Problem('not_found');
 }
 
-/** Ends all of the user's sessions but the one that asks. */
+/** Ends all of the user's sessions except that of the request. */
 export async function endOtherSessions(db: Database, user: LoggedInUser) {
   await db
     .delete(sessions)
-    .where(and(eq(sessions.user_id, user.id), ne(sessions.id, user.session_id)));
+    .where(and(eq(sessions.user_id, user.id), ne(sessions.id, user.sessionId)));
 }

@@ -1,84 +1,139 @@
 /**
- * Many changes of tasks at once, all or none. The rows are locked before they are looked at, so that what is judged is
- * what is written; then one statement writes whatever is created and updated, and one deletes the rest.
+ * Changes many tasks at once, all or none. The batch locks the rows before it reads them, so that nothing changes between the
+ * plan and the write. Then one statement creates and updates tasks, and another deletes tasks.
  */
+import { and, asc, inArray, or, type SQL, type SQLWrapper, sql } from 'drizzle-orm';
 import {
-  and,
-  asc,
-  getTableColumns,
-  inArray,
-  or,
-  type SQL,
-  type SQLWrapper,
-  sql,
-} from 'drizzle-orm';
-import { v7 as uuidv7 } from 'uuid';
-import { actingAs, type CurrentUser, refuse, visibleTo } from '../db/access.ts';
+  actorOf,
+  allows,
+  assertPermitted,
+  isPermitted,
+  passGate,
+  setActor,
+  visibleTo,
+} from '../db/authorization.ts';
 import type { Database } from '../db/database.ts';
-import { asRow, nextVersion } from '../db/rows.ts';
-import { project_members, projects, task_columns, tasks } from '../db/schema.ts';
-import { asTaskWords, taskLexemes } from '../db/search.ts';
-import { catalogue, invalid, notAMember, Problem } from '../problem.ts';
-import type { BatchOperation, BatchResults, Task, TaskBatch, TaskPatch } from '../schemas/tasks.ts';
+import { taskLexemes } from '../db/full-text.ts';
 import {
-  findReplay,
+  type Created,
+  claimOrReplay,
   type IdempotencyKey,
-  type Made,
-  noteAnswer,
-  type TurnTaken,
-  takeTurn,
-} from './idempotency.ts';
-import { defaults, inUtc, writes } from './tasks.ts';
+  storeResponse,
+} from '../db/idempotency.ts';
+import { columnsOf } from '../db/row-mapper.ts';
+import { bumpVersion, insertRow } from '../db/row-values.ts';
+import { project_members, projects, tasks } from '../db/schema.ts';
+import { taskColumns } from '../db/visible-columns.ts';
+import { catalogue, idTaken, Problem, validationProblem } from '../errors/problem.ts';
+import { newId } from '../lib/new-id.ts';
+import { sleep } from '../lib/sleep.ts';
+import type { CurrentUser, ExpectedVersions } from '../schemas/current-user.ts';
+import {
+  type BatchOperation,
+  type BatchResults,
+  notAMemberError,
+  type Task,
+  type TaskBatch,
+  type TaskPatch,
+} from '../schemas/tasks.ts';
+import { draftedFields, draftsOf, fieldsOf } from './task-drafts.ts';
+import {
+  defaults,
+  inUtc,
+  MOVES_MAX,
+  refuseSecondDueDate,
+  withOwnId,
+  writes,
+} from './task-fields.ts';
 
 /**
  * Carries out every operation, or none.
  * @returns the tasks as they are now, deleted ones as they were, in the order of the operations.
- * @throws {Problem} that names the first operation that cannot be done: `not_found`, `forbidden`, `conflict`,
+ * @throws {Problem} that names the first operation that cannot be done: `not_found`, `forbidden`, `conflict`, `id_taken`,
  * `precondition_failed`, `validation_failed`; `idempotency_key_reused`, `idempotency_in_flight`.
  */
 export async function batchTasks(
   db: Database,
   user: CurrentUser,
-  { operations }: TaskBatch,
+  { operations: given }: TaskBatch,
   request?: IdempotencyKey,
-): Promise<Made<BatchResults>> {
-  refuseRepeated(operations);
-  return db.transaction(async (tx) => {
-    const replay = request && (await findEarlier(tx, user, request));
-    if (replay) return { row: replay as unknown as BatchResults, replayed: true };
+): Promise<Created<BatchResults>> {
+  refuseRepeated(given);
+  const operations = given.map((one) => (one.op === 'delete' ? one : withOwnId(user, one)));
+  return repeatMoved(db, async (tx) => {
+    const replay = request && (await claimOrReplay(tx, user, request));
+    if (replay) return { row: withEveryField(replay as unknown as BatchResults), replayed: true };
 
-    const found = await lockWhatIsNamed(tx, user, operations);
+    const found = await lockReferencedRows(tx, user, operations);
     const outcomes = operations.map((operation, index) =>
-      atOperation(index, () => outcomeOf(operation, user, found)),
+      outcomeAt(`body.operations.${index}`, operation, user, found),
     );
-    const written = await write(tx, outcomes);
-    const results = operations.map(({ op }, index) => {
-      const { row } = outcomes[index] as Outcome;
-      return { op, task: written.get(row.id) ?? (row as Task) };
-    });
+    const tasks = await write(tx, outcomes);
+    const results = operations.map(({ op }, index) => ({ op, task: tasks[index] as Task }));
     if (request) {
-      const [swept, noted] = noteAnswer(
+      const [swept, stored] = storeResponse(
         tx,
         user,
         request,
         sql`${JSON.stringify({ results })}::text`,
       );
-      await tx.with(swept, noted).select({ key: noted.key }).from(noted);
+      await tx.with(swept, stored).select({ key: stored.key }).from(stored);
     }
     return { row: { results }, replayed: false };
   });
 }
 
-/** A task twice would leave it to chance which of the two came last. @throws {Problem} `validation_failed`. */
+/** A response that an earlier release stored may lack a field. */
+const withEveryField = ({ results }: BatchResults): BatchResults => ({
+  results: results.map(({ op, task }) => ({ op, task: { ...task, due_on: task.due_on ?? null } })),
+});
+
+/**
+ * Patches a task and moves it to another project.
+ * @throws {Problem} `not_found`, `forbidden`, `conflict`, `precondition_failed`, `validation_failed`.
+ */
+export async function moveTask(
+  db: Database,
+  user: CurrentUser,
+  taskId: string,
+  patch: TaskPatch,
+  expected: ExpectedVersions,
+): Promise<Task> {
+  const operation = { op: 'update' as const, task_id: taskId, ...withOwnId(user, patch) };
+  return repeatMoved(db, async (tx) => {
+    const found = await lockReferencedRows(tx, user, [operation]);
+    const outcome = outcomeOf('body', operation, user, found, expected);
+    const [task] = await write(tx, [outcome]);
+    return task as Task;
+  });
+}
+
+/** Another request has moved a task between the statement that finds it and the one that locks it. */
+class MovedMeanwhile extends Error {}
+
+/** Runs a transaction, and runs it anew where it finds that a task has moved meanwhile. @throws {Problem} `conflict`. */
+async function repeatMoved<T>(db: Database, work: (tx: Database) => Promise<T>): Promise<T> {
+  for (let moves = 0; moves <= MOVES_MAX; moves += 1) {
+    try {
+      return await db.transaction(work);
+    } catch (error) {
+      if (!(error instanceof MovedMeanwhile)) throw error;
+    }
+  }
+  throw new Problem('conflict', { detail: 'The task is being moved by others' });
+}
+
+/** Refuses two operations on one task, because their order in the statement is undefined. @throws {Problem} `validation_failed`. */
 function refuseRepeated(operations: readonly BatchOperation[]) {
   const seen = new Set<string>();
   for (const [index, operation] of operations.entries()) {
-    if (operation.op === 'create') continue;
-    const id = operation.task_id.toLowerCase();
+    const name = operation.op === 'create' ? 'id' : 'task_id';
+    const id = (operation.op === 'create' ? operation.id : operation.task_id)?.toLowerCase();
+    if (id === undefined) continue;
     if (seen.has(id))
-      throw invalid([
+      throw validationProblem([
         {
-          location: `body.operations.${index}.task_id`,
+          location: `body.operations.${index}.${name}`,
           code: 'repeated',
           message: 'must not name a task that another operation names',
         },
@@ -87,46 +142,63 @@ function refuseRepeated(operations: readonly BatchOperation[]) {
   }
 }
 
-async function findEarlier(tx: Database, user: CurrentUser, request: IdempotencyKey) {
-  const turn = takeTurn(tx, user, request);
-  const [taken] = await tx.with(turn).select(turn._.selectedFields).from(turn);
-  return findReplay(taken as TurnTaken, request);
-}
+// --- Locking ---------------------------------------------------------------------------------------------
 
-// --- What is there ---------------------------------------------------------------------------------------------
+type Found = Awaited<ReturnType<typeof lockReferencedRows>>;
 
-type Found = Awaited<ReturnType<typeof lockWhatIsNamed>>;
-
-/** Of the projects, tasks and members that are named, those that the user sees; locked in the order of all writers. */
-async function lockWhatIsNamed(
+/**
+ * Returns the projects, tasks and members that the operations name, as far as the user sees them, locked in the same order
+ * as in every other write. Where the user may not write in one of the projects, it locks nothing and refuses the batch.
+ * @throws {MovedMeanwhile}
+ */
+async function lockReferencedRows(
   tx: Database,
   user: CurrentUser,
   operations: readonly BatchOperation[],
 ) {
-  const task_ids = operations.flatMap((one) => (one.op === 'create' ? [] : one.task_id));
-  const project_ids = operations.flatMap((one) => (one.op === 'create' ? one.project_id : []));
-  const assignee_ids = operations.flatMap((one) => (one.op !== 'delete' && one.assignee_id) || []);
-  const of_tasks = tx.select({ id: tasks.project_id }).from(tasks).where(anyOf(tasks.id, task_ids));
-  const visible = await tx
-    .select({
-      id: projects.id,
-      role: project_members.role,
-      archived_at: projects.archived_at,
-    })
+  const taskIds = operations.flatMap((one) => (one.op === 'create' ? [] : one.task_id));
+  const projectIds = operations.flatMap((one) => (one.op !== 'delete' && one.project_id) || []);
+  const ofTasks = tx.select({ id: tasks.project_id }).from(tasks).where(anyOf(tasks.id, taskIds));
+  const named = tx
+    .select({ id: projects.id, role: project_members.role, archived_at: projects.archived_at })
     .from(projects)
     .innerJoin(project_members, visibleTo(user, projects.id))
-    .where(and(actingAs(user), or(anyOf(projects.id, project_ids), inArray(projects.id, of_tasks))))
-    .orderBy(asc(projects.id))
-    .for('key share', { of: projects });
-  const seen = visible.map(({ id }) => id);
-  const named = await tx
-    .select(task_columns)
+    .where(
+      and(
+        setActor(actorOf(user)),
+        or(anyOf(projects.id, projectIds), inArray(projects.id, ofTasks)),
+      ),
+    )
+    .orderBy(asc(projects.id));
+  // The subquery sorts, so that the statement passes the gates in the order of the ids.
+  const sorted = named.offset(0).as('sorted');
+  const visible = await tx
+    .select({
+      ...columnsOf(sorted),
+      gate: sql`case when ${isPermitted(sorted, writes)} then ${passGate(sorted.id)} end`,
+    })
+    .from(sorted);
+  const isRefused = visible.some((project) => !allows(project, writes));
+  const held = isRefused ? visible : await named.for('key share', { of: projects });
+  const seen = held.map(({ id }) => id);
+  // The statement did not pass the gate of another project.
+  if (seen.some((id) => !visible.some((project) => project.id === id))) throw new MovedMeanwhile();
+  const found = tx
+    .select(taskColumns)
     .from(tasks)
-    .where(and(anyOf(tasks.id, task_ids), anyOf(tasks.project_id, seen)))
-    .orderBy(asc(tasks.id))
-    .for('update');
+    .where(and(anyOf(tasks.id, taskIds), anyOf(tasks.project_id, seen)))
+    .orderBy(asc(tasks.id));
+  const namedTasks = await (isRefused ? found : found.for('update'));
+  if (!isRefused && (await hasMoved(tx, user, taskIds, namedTasks))) throw new MovedMeanwhile();
+  const moved = operations.flatMap((one) =>
+    one.op === 'update' && one.project_id ? one.task_id.toLowerCase() : [],
+  );
+  const assigneeIds = [
+    ...operations.flatMap((one) => (one.op !== 'delete' && one.assignee_id) || []),
+    ...namedTasks.flatMap(({ id, assignee_id }) => (moved.includes(id) && assignee_id) || []),
+  ];
   const members =
-    assignee_ids.length === 0
+    assigneeIds.length === 0
       ? []
       : await tx
           .select({ project_id: project_members.project_id, user_id: project_members.user_id })
@@ -134,156 +206,199 @@ async function lockWhatIsNamed(
           .where(
             and(
               anyOf(project_members.project_id, seen),
-              anyOf(project_members.user_id, assignee_ids),
+              anyOf(project_members.user_id, assigneeIds),
             ),
           )
           .orderBy(asc(project_members.project_id), asc(project_members.user_id))
           .for('key share');
   return {
-    projects: new Map(visible.map((project) => [project.id, project])),
-    tasks: new Map(named.map((task) => [task.id, task])),
+    projects: new Map(held.map((project) => [project.id, project])),
+    tasks: new Map(namedTasks.map((task) => [task.id, task])),
     members: new Set(members.map(({ project_id, user_id }) => `${project_id} ${user_id}`)),
   };
 }
 
-/** One parameter, however many ids there are: so there is one prepared statement, and not one for each number. */
+/** Returns whether the user sees a task that was not found in the projects that are locked. */
+async function hasMoved(
+  tx: Database,
+  user: CurrentUser,
+  taskIds: readonly string[],
+  found: readonly { id: string }[],
+): Promise<boolean> {
+  const ids = new Set(found.map(({ id }) => id));
+  const missing = taskIds.filter((id) => !ids.has(id.toLowerCase()));
+  if (missing.length === 0) return false;
+  const elsewhere = await tx
+    .select({ id: tasks.id })
+    .from(tasks)
+    .innerJoin(project_members, visibleTo(user, tasks.project_id))
+    .where(anyOf(tasks.id, missing))
+    .limit(1);
+  return elsewhere.length > 0;
+}
+
+/** Sends all ids as one parameter, so that one prepared query serves any number of ids. */
 const anyOf = (column: SQLWrapper, ids: readonly string[]): SQL =>
   sql`${column} = any(${`{${ids.join(',')}}`}::text::uuid[])`;
 
-// --- What comes of it ------------------------------------------------------------------------------------------
+// --- Planning ------------------------------------------------------------------------------------------
 
-/** What an operation makes of a task. A missing time is that of the statement which writes it. */
+/** The task that an operation leaves. The statement that writes it sets a missing time. */
 interface Outcome {
   row: Draft;
-  step: 'write' | 'delete' | 'leave';
+  step: 'write' | 'delete' | 'noop';
 }
 
 type Draft = Omit<Task, 'created_at' | 'updated_at'> & { created_at: string | null };
 
 /** @throws {Problem} as `batchTasks` does. */
-function outcomeOf(operation: BatchOperation, user: CurrentUser, found: Found): Outcome {
+function outcomeOf(
+  location: string,
+  operation: BatchOperation,
+  user: CurrentUser,
+  found: Found,
+  expected: ExpectedVersions,
+): Outcome {
   if (operation.op === 'create') {
-    const { op: _, project_id, ...fields } = operation;
+    const { op: _, project_id, id, ...fields } = operation;
     const project = found.projects.get(project_id.toLowerCase());
-    refuse(project, writes);
+    assertPermitted(project, writes);
     const row = {
       ...defaults,
       ...fields,
-      id: uuidv7(),
+      id: newId(id),
       project_id: project.id,
       completed_at: null,
       created_at: null,
       created_by: user.id,
       version: 1,
     };
-    return { row: withFields(row, fields, found), step: 'write' };
+    return { row: withFields(location, row, fields, found), step: 'write' };
   }
   const task = found.tasks.get(operation.task_id.toLowerCase());
   const project = task && found.projects.get(task.project_id);
-  refuse(project, writes);
+  assertPermitted(project, writes);
   if (!task) throw new Problem('not_found');
-  if (operation.version !== undefined && operation.version !== task.version)
-    throw new Problem('precondition_failed');
+  if (expected && !expected.includes(task.version))
+    throw new Problem('precondition_failed', { version: task.version });
   if (operation.op === 'delete') return { row: task, step: 'delete' };
-  const { op: _, task_id: __, version: ___, ...fields } = operation;
-  if (Object.keys(fields).length === 0) return { row: task, step: 'leave' };
-  const next = { ...task, version: task.version + 1 };
-  return { row: withFields(next, fields, found), step: 'write' };
+  const { op: _, task_id: __, version: ___, project_id = task.project_id, ...fields } = operation;
+  const target = atLocation(`${location}.project_id`, () => {
+    const named = found.projects.get(project_id.toLowerCase());
+    assertPermitted(named, writes);
+    return named;
+  });
+  const moved = movedTo(target.id, task, found);
+  const row = withFields(location, moved, fields, found);
+  if (isSame(row, task)) return { row: task, step: 'noop' };
+  return { row: { ...row, version: task.version + 1 }, step: 'write' };
 }
 
-/** Merges fields into a task (RFC 7396). @throws {Problem} `validation_failed` for an assignee who is no member. */
-function withFields(task: Draft, fields: TaskPatch, found: Found): Draft {
-  const assignee_id = fields.assignee_id?.toLowerCase();
-  if (assignee_id && !found.members.has(`${task.project_id} ${assignee_id}`))
-    throw invalid([notAMember('body.assignee_id')]);
+/** Returns the task in a project, with its assignee if they are a member there. */
+function movedTo(projectId: string, task: Task, found: Found): Task {
+  if (projectId === task.project_id) return task;
+  const isMember = found.members.has(`${projectId} ${task.assignee_id}`);
+  return { ...task, project_id: projectId, assignee_id: isMember ? task.assignee_id : null };
+}
+
+/** Returns whether two states of a task have the same fields. */
+const isSame = (one: Draft, other: Draft) => JSON.stringify(one) === JSON.stringify(other);
+
+/**
+ * Merges fields into a task (RFC 7396).
+ * @throws {Problem} `validation_failed` for an assignee who is no member, and for a second due date.
+ */
+function withFields(location: string, task: Draft, fields: TaskPatch, found: Found): Draft {
+  const assigneeId = fields.assignee_id?.toLowerCase();
+  if (assigneeId && !found.members.has(`${task.project_id} ${assigneeId}`))
+    throw validationProblem([notAMemberError(`${location}.assignee_id`)]);
+  refuseSecondDueDate(fields, task, location);
   const row = { ...task, ...fields };
   return {
     ...row,
+    assignee_id: assigneeId === undefined ? row.assignee_id : assigneeId,
     due_at: fields.due_at === undefined ? task.due_at : inUtc(fields.due_at),
     completed_at: row.status === 'done' ? task.completed_at : null,
   };
 }
 
-/** Runs what an operation asks for, so that its problem tells which operation it is of. */
-function atOperation<T>(index: number, work: () => T): T {
+/**
+ * Plans an operation. A problem that names no field names the operation instead.
+ * @param location of the operation: `body.operations.3`.
+ */
+function outcomeAt(
+  location: string,
+  operation: BatchOperation,
+  user: CurrentUser,
+  found: Found,
+): Outcome {
+  const { version = undefined } = operation.op === 'create' ? {} : operation;
+  const expected = version === undefined ? undefined : [version];
+  return atLocation(location, () => outcomeOf(location, operation, user, found, expected));
+}
+
+/** Runs work whose problems name the location, unless they name a field. */
+function atLocation<T>(location: string, work: () => T): T {
   try {
     return work();
   } catch (error) {
-    if (!(error instanceof Problem)) throw error;
-    const place = `body.operations.${index}`;
-    const {
-      errors = [{ location: 'body', code: error.code, message: catalogue[error.code].title }],
-    } = error.particulars;
-    throw new Problem(error.code, {
-      ...error.particulars,
-      errors: errors.map((one) => ({ ...one, location: one.location.replace('body', place) })),
-    });
+    if (!(error instanceof Problem) || error.particulars.errors) throw error;
+    const errors = [{ location, code: error.code, message: catalogue[error.code].title }];
+    throw new Problem(error.code, { ...error.particulars, errors });
   }
 }
 
 // --- Writing ---------------------------------------------------------------------------------------------------
 
-/** @returns the tasks that were made or changed, by id. */
-async function write(tx: Database, outcomes: readonly Outcome[]): Promise<Map<string, Task>> {
+/** Writes the planned rows. @throws {Problem} `id_taken`. @returns the tasks as they are now, deleted ones as they were, in the order of the outcomes. */
+async function write(tx: Database, outcomes: readonly Outcome[]): Promise<Task[]> {
+  const written = await writeRows(tx, outcomes);
+  return outcomes.map(({ row, step }, index) => {
+    const task = written.get(row.id);
+    if (step === 'write' && !task) throw idTaken(`body.operations.${index}.id`);
+    return task ?? (row as Task);
+  });
+}
+
+async function writeRows(tx: Database, outcomes: readonly Outcome[]): Promise<Map<string, Task>> {
   const rowsTo = (what: Outcome['step']) =>
     outcomes.flatMap(({ row, step }) => (step === what ? row : []));
   const deleted = rowsTo('delete').map(({ id }) => id);
   if (deleted.length > 0) await tx.delete(tasks).where(anyOf(tasks.id, deleted));
-  const drafts: object[] = [];
+  const drafts: Draft[] = [];
   for (const row of rowsTo('write')) {
-    drafts.push({ ...row, ...taskLexemes(row), words_version: row.version });
-    if (isLong(row)) await othersTurn();
+    const draft = { ...row, ...taskLexemes(row), words_version: -row.version };
+    drafts.push(draft);
+    if (isLong(row)) await sleep();
   }
   if (drafts.length === 0) return new Map();
-  const draft = sql`json_to_recordset(${JSON.stringify(drafts)}::text::json) as draft (${draft_columns})`;
+  // In one order, so that two batches that choose the same ids do not wait for each other.
+  drafts.sort((a, b) => (a.id < b.id ? -1 : 1));
   const written = await tx
     .insert(tasks)
-    .select(tx.select(drafted_row).from(draft))
-    .onConflictDoUpdate({ target: tasks.id, set: excluded })
-    .returning(task_columns);
+    .select(tx.select(insertColumns).from(draftsOf(drafts)))
+    .onConflictDoUpdate({ target: tasks.id, set: upsertColumns, setWhere: isNextVersion })
+    .returning(taskColumns);
   return new Map(written.map((task) => [task.id, task]));
 }
 
-/** To find the words of such a text takes milliseconds, and a batch may have many of them. */
+/** It takes milliseconds to tokenize a longer text, and a batch may have many of them. */
 const LONG_TEXT_LENGTH = 2000;
 const isLong = ({ description }: Draft) => (description?.length ?? 0) > LONG_TEXT_LENGTH;
-const othersTurn = () => new Promise<void>((resume) => setTimeout(resume));
-
-const names = Object.keys(getTableColumns(tasks)) as (keyof typeof tasks.$inferSelect)[];
-const isWords = (name: string) => name.endsWith('_words');
-
-/** The columns of a draft, with their types: words come as text. */
-export const draft_columns = sql.join(
-  names.map((name) => {
-    const type = isWords(name) ? 'text' : tasks[name].getSQLType();
-    return sql.raw(`"${name}" ${type}`);
-  }),
-  sql`, `,
-);
-
-/** What a draft says of each column. */
-export const drafted_fields = fieldsOf((name) => {
-  const column = sql`draft.${sql.identifier(name)}`;
-  return isWords(name) ? asTaskWords(column, sql`draft.project_id`) : column;
-});
 
 /** A draft as a row of the table. */
-const drafted_row = asRow(tasks, {
-  ...drafted_fields,
+const insertColumns = insertRow(tasks, {
+  ...draftedFields,
   completed_at: sql`coalesce(draft.completed_at, case draft.status when 'done' then now() end)`,
   created_at: sql`coalesce(draft.created_at, now())`,
   updated_at: sql`now()`,
 });
 
-/** What a row that is there takes from the draft. */
-const excluded = {
-  ...fieldsOf((name) => sql`excluded.${sql.identifier(name)}`),
-  updated_at: nextVersion(tasks).updated_at,
-};
+/** A new task whose id exists updates nothing, in whatever project that task is: its draft has the first version. */
+const isNextVersion = sql`${tasks.version} = excluded.version - 1`;
 
-function fieldsOf(write: (name: string) => SQL) {
-  return Object.fromEntries(names.map((name) => [name, write(name)])) as Record<
-    (typeof names)[number],
-    SQL
-  >;
-}
+/** The columns that an update copies from the draft. */
+const upsertColumns = {
+  ...fieldsOf((name) => sql`excluded.${sql.identifier(name)}`),
+  updated_at: bumpVersion(tasks).updated_at,
+};

@@ -1,279 +1,415 @@
 /**
- * Lists of tasks: of one project, or of all that a user sees. Each is one statement, and reads little more than the
- * page: every sort has an index that begins with the project, and so has every filter that leaves little.
+ * Lists of tasks: of one project, or of several. Each is one statement that reads little more than the page: every sort has
+ * an index that begins with the project, and so has every filter that selects little. There are three forms of a list, and
+ * each has one text for each sort, whatever is asked:
+ *
+ * - *plain*: no filter. It walks the index of the sort.
+ * - *filtered*: PostgreSQL chooses between the index of the sort and that of a filter, for the values at hand.
+ * - *searched*: words or labels. Their index has no order, so the list first walks a bounded part of the index of the sort;
+ *   only if that does not fill the page, it reads the index of words, and sorts all that it finds.
  */
-import {
-  and,
-  eq,
-  gt,
-  gte,
-  inArray,
-  isNull,
-  lt,
-  type Placeholder,
-  type SQL,
-  type SQLWrapper,
-  sql,
-} from 'drizzle-orm';
-import { accessToProject, type CurrentUser, isMembershipOf } from '../db/access.ts';
+// Decision: docs/decisions/03-rows-not-json.md
+// Decision: docs/decisions/13-an-index-for-each-sort.md
+// Decision: docs/decisions/34-capped-search.md
+import { type SQL, type SQLWrapper, sql } from 'drizzle-orm';
+import { membershipOf, selectAccess } from '../db/authorization.ts';
+import { batchedRead } from '../db/batching.ts';
 import type { Database } from '../db/database.ts';
-import { dueAscending, dueDescending, project_members, task_columns, tasks } from '../db/schema.ts';
-import { type Sought, soughtInTasks, taskMatches } from '../db/search.ts';
-import { type Asked, statement } from '../db/statement.ts';
-import { invalid, Problem } from '../problem.ts';
-import { parseInstant } from '../schemas/common.ts';
-import type { Task, TaskListQuery, TaskPage, task_sorts } from '../schemas/tasks.ts';
-import { sortKey } from '../words.ts';
+import { arrayLiteral, taskWordsMatchIn } from '../db/full-text.ts';
 import {
-  inOrder,
-  isBehind,
-  type Order,
-  type Position,
-  pageOf,
-  positionOf,
-  sorted,
-  wordsGiven,
-} from './page.ts';
+  completedAscending,
+  completedDescending,
+  dueAscending,
+  dueDescending,
+} from '../db/index-expressions.ts';
+import {
+  afterCursor,
+  type CursorPosition,
+  orderBy,
+  parsePage,
+  type SortOrder,
+  sortOrder,
+  toPage,
+} from '../db/pagination.ts';
+import { prepared, type QueryParams, rawQuery } from '../db/prepared.ts';
+import { rowsOrNotFound } from '../db/row-values.ts';
+import { project_members, projects, tasks } from '../db/schema.ts';
+import { taskColumns } from '../db/visible-columns.ts';
+import { catalogue, Problem } from '../errors/problem.ts';
+import { endOfDay } from '../lib/instant.ts';
+import { sortKey } from '../lib/tokenizer.ts';
+import type { CurrentUser } from '../schemas/current-user.ts';
+import {
+  type AllTasksQuery,
+  TASK_COUNT_MAX,
+  type Task,
+  type TaskCount,
+  type TaskCountQuery,
+  type TaskListQuery,
+  type TaskPage,
+  type taskSorts,
+} from '../schemas/tasks.ts';
+import { PAGE_LIMIT_MAX } from '../schemas/types/page.ts';
+import { type Filters, filterCondition, isUnfiltered, parseFilters } from './task-filters.ts';
+import { expandPeople } from './task-people.ts';
+
+/** A search walks up to this many rows of the index of the sort of a project before it reads the index of words. */
+const WALKED_ROWS_MAX = 8000;
+/**
+ * Over several projects it walks only where a match is among the first rows. The projects share as many of these as one
+ * walk has; with fewer than this a project, the index of words is faster.
+ */
+const PROBED_ROWS_MIN = 20;
 
 /**
- * The tasks of a project.
+ * A page is planned for up to this many rows, whatever its limit. Without a bound, PostgreSQL takes a tenth of the largest
+ * project for what a plan without values reads, and then plans each list anew.
+ */
+const PAGE_ROWS_MAX = sql.raw(String(PAGE_LIMIT_MAX + 1));
+
+// --- Lists -----------------------------------------------------------------------------------------------------
+
+/**
+ * Lists the tasks of a project.
  * @throws {Problem} `not_found`, `invalid_cursor`; `validation_failed` for filters that contradict each other.
  */
 export async function listTasks(
   db: Database,
   user: CurrentUser,
-  project_id: string,
+  projectId: string,
   query: TaskListQuery,
 ): Promise<TaskPage> {
-  const list = listName(`tasks of ${project_id.toLowerCase()}`, query);
-  const asked = await askedOf(user, list, query);
-  // One row with no task says that the project is there and empty; no row, that it is not there.
-  const rows = await selectTasks(db, { ...asked, project_id }, query.sort);
-  if (rows.length === 0) throw new Problem('not_found');
-  const tasks = rows.flatMap(({ task }) => task ?? []);
-  return pageOf(list, query, tasks, orderOf(query.sort));
+  const { page, params, form } = await parseList(
+    user,
+    `tasks of ${projectId.toLowerCase()}`,
+    query,
+  );
+  const rows = await selectTasks(db, { ...params, project_id: projectId }, query.sort, form);
+  return withPeople(db, query, toPage(page, rowsOrNotFound(rows, 'task')));
 }
 
-const selectTasks = statement(
-  (db, asked: Asked<AskedList & { project_id: string }>, sort: Sort) => {
-    const { user, project_id, filters, position, count } = asked;
-    const order = orderOf(sort);
-    const access = accessToProject(db, user, project_id);
-    const wanted = isWanted(filters, sql`${project_id}::uuid`);
-    const page = db
-      .select({ ...task_columns, key: sql`${order.by}`.as('key') })
-      .from(tasks)
-      .where(
-        and(
-          eq(tasks.project_id, project_id),
-          wanted,
-          wanted && is_planned_for_its_values,
-          isBehind(position, order),
-        ),
-      )
-      .orderBy(...inOrder(order))
-      .limit(count as Placeholder)
-      .as('page');
-    const { key, ...fields } = page._.selectedFields;
-    return db
-      .with(access)
-      .select({ there: sql`true`, task: fields })
-      .from(access)
-      .innerJoin(wanted ? once : sql`(select) as once`, sql`true`)
-      .leftJoinLateral(page, sql`true`)
-      .orderBy(...inOrder({ ...order, by: key, id: page.id }));
-  },
-);
-
 /**
- * The tasks of all projects that the user sees.
- * @throws {Problem} `invalid_cursor`; `validation_failed` for filters that contradict each other.
+ * Lists the tasks of all projects that the user sees, or of some of them.
+ * @throws {Problem} `not_found` for a project that the user does not see; `invalid_cursor`; `validation_failed` for filters
+ * that contradict each other.
  */
 export async function listAllTasks(
   db: Database,
   user: CurrentUser,
-  query: TaskListQuery,
+  query: AllTasksQuery,
 ): Promise<TaskPage> {
-  const list = listName('tasks', query);
-  const rows = await selectAllTasks(db, await askedOf(user, list, query), query.sort);
-  return pageOf(list, query, rows, orderOf(query.sort));
+  const { page, params, form } = await parseList(user, 'tasks', query);
+  await assertVisible(db, user, query.project_id);
+  const rows = await selectAllTasks(db, { ...params, ...scopeOf(query) }, query.sort, form);
+  const found = rows.map(({ task }) => task);
+  return withPeople(db, query, toPage(page, found));
 }
 
-/**
- * Only projects whose first task is among the first of all can have a part in the page, so one task of each is looked at
- * before those are read; but not where words are looked for, which costs the same for one task as for all that have them.
- */
-const selectAllTasks = statement((db, asked: Asked<AskedList>, sort: Sort) => {
-  const { user, filters, position } = asked;
-  const count = asked.count as Placeholder;
-  const order = orderOf(sort);
-  const by_words = filters.sought !== undefined;
-  const firstOf = (project_id: SQLWrapper, count: number | Placeholder) =>
-    db
-      .select({ id: tasks.id, key: sql`${order.by}`.as('key') })
-      .from(tasks)
-      .where(
-        and(
-          // Words are a project's own. Its index would be read beside theirs, all of it; as text it cannot be.
-          by_words
-            ? sql`${tasks.project_id}::text = ${project_id}::text`
-            : eq(tasks.project_id, project_id),
-          isWanted(filters, project_id),
-          isBehind(position, order),
-        ),
-      )
-      .orderBy(...inOrder(order))
-      .limit(count);
+const withPeople = async (
+  db: Database,
+  { expand }: Pick<TaskListQuery, 'expand'>,
+  page: TaskPage,
+): Promise<TaskPage> =>
+  expand === undefined ? page : { ...page, items: await expandPeople(db, page.items) };
 
-  const memberships = db.select({ project_id: project_members.project_id }).from(project_members);
-  const is_mine = isMembershipOf(user);
-  const head = firstOf(project_members.project_id, 1).as('head');
-  const nearest = db.$with('nearest').as(
-    by_words
-      ? memberships.where(is_mine)
-      : memberships
-          .crossJoinLateral(head)
-          .where(is_mine)
-          .orderBy(...inOrder({ ...order, by: head.key, id: head.id }))
-          .limit(count),
-  );
-  const candidate = firstOf(nearest.project_id, count).as('candidate');
-  const found = db.$with('found').as(
-    db
-      .select({ id: candidate.id, key: candidate.key })
-      .from(nearest)
-      .crossJoinLateral(candidate)
-      .orderBy(...inOrder({ ...order, by: candidate.key, id: candidate.id }))
-      .limit(count),
-  );
-  return db
-    .with(nearest, found)
-    .select(task_columns)
-    .from(found)
-    .innerJoin(tasks, eq(tasks.id, found.id))
-    .orderBy(...inOrder({ ...order, by: found.key, id: found.id }));
-});
+/** Counts tasks, exactly up to `TASK_COUNT_MAX`. @throws {Problem} as `listAllTasks` does. */
+export async function countTasks(
+  db: Database,
+  user: CurrentUser,
+  query: TaskCountQuery,
+): Promise<TaskCount> {
+  const filters = parseFilters(user, query);
+  await assertVisible(db, user, query.project_id);
+  const params = { user: { id: user.id }, ...scopeOf(query), filters, ...customPlan };
+  const [row] = await selectCount(db, params, filters.query !== null);
+  const found = row?.count ?? 0;
+  return { count: Math.min(found, TASK_COUNT_MAX), more: found > TASK_COUNT_MAX };
+}
+
+/** @throws {Problem} `not_found` where the user does not see one of these projects. */
+export async function assertVisible(
+  db: Database,
+  user: CurrentUser,
+  projectIds: readonly string[] | undefined,
+): Promise<void> {
+  if (projectIds === undefined) return;
+  const ids = new Set(projectIds.map((id) => id.toLowerCase()));
+  const [row] = await countVisible(db, {
+    user: { id: user.id },
+    projects: arrayLiteral([...ids]),
+    archived: null,
+  });
+  if (row?.count === ids.size) return;
+  const { title: message } = catalogue.not_found;
+  throw new Problem('not_found', {
+    errors: [{ location: 'query.project_id', code: 'not_found', message }],
+  });
+}
+
+const countVisible = prepared((_db, params: QueryParams<Scope & Pick<ListParams, 'user'>>) =>
+  rawQuery<{ count: number }>(sql`select count(*)::int from (${projectsOf(params)}) visible`, [
+    'count',
+  ]),
+);
+
+// --- Parsing ---------------------------------------------------------------------------------------------------
+
+type Form = 'plain' | 'filtered' | 'searched';
 
 /** What a list asks for, as values of its statement. */
-interface AskedList {
+interface ListParams {
   user: Pick<CurrentUser, 'id'>;
-  filters: Filters;
-  position: Position | undefined;
-  /** One more than the page has. */
+  /** Undefined for a plain list. */
+  filters: Filters | undefined;
+  position: CursorPosition | undefined;
   count: number;
+  once: number;
 }
 
-async function askedOf(user: CurrentUser, list: string, query: TaskListQuery): Promise<AskedList> {
-  return {
-    user: { id: user.id },
-    filters: filtersOf(user, query),
-    position: await positionOf(list, query, orderOf(query.sort)),
-    count: query.limit + 1,
-  };
-}
-
-/** A cursor is tied to the list, its filters and its sort. */
-function listName(list: string, { limit: _, cursor: __, ...asked }: TaskListQuery): string {
-  return JSON.stringify([list, ...Object.entries(asked).sort(([a], [b]) => (a < b ? -1 : 1))]);
+/** Which projects a list over several has. */
+export interface Scope {
+  projects: string | null;
+  archived: boolean | null;
 }
 
 /**
- * A prepared statement may be planned once for all values, and then takes a common word for a rare one. Here such a
- * plan looks a thousand times as dear as one for the values at hand, because only that one knows that this is one row.
+ * PostgreSQL may plan a prepared statement once for all values, and then takes a common word for a rare one. It estimates
+ * `generate_series(1, $1)` at 1,000 rows in such a plan, and at 1 in a plan for the values at hand; so it takes the latter.
  */
-const once = sql`generate_series(1, ${1}::int) as once (n)`;
-/** To stand where the work is done. */
-const is_planned_for_its_values = sql`once.n = 1`;
+const customPlan = { once: 1 };
+
+async function parseList(
+  user: CurrentUser,
+  list: string,
+  { limit, cursor, expand: _, ...query }: TaskListQuery | AllTasksQuery,
+) {
+  const filters = parseFilters(user, query);
+  const form = isUnfiltered(filters) ? 'plain' : filters.query === null ? 'filtered' : 'searched';
+  // A cursor is tied to the list, its filters and its sort.
+  const name = JSON.stringify([
+    list,
+    ...Object.entries(query).sort(([a], [b]) => (a < b ? -1 : 1)),
+  ]);
+  const page = await parsePage(name, { limit, cursor }, orderOf(query.sort));
+  const params: ListParams = {
+    user: { id: user.id },
+    filters: form === 'plain' ? undefined : filters,
+    position: page.position,
+    count: page.count,
+    ...customPlan,
+  };
+  return { page, params, form: form satisfies Form as Form };
+}
+
+/** Returns which projects a query names. */
+export const scopeOf = ({
+  project_id,
+  archived,
+}: Pick<TaskCountQuery, 'project_id' | 'archived'>): Scope => ({
+  projects: project_id ? arrayLiteral(project_id) : null,
+  archived: archived === 'any' ? null : archived === 'true',
+});
 
 // --- Sort ------------------------------------------------------------------------------------------------------
 
-type Key = Pick<Order<Task>, 'by' | 'type' | 'keyOf'>;
-
 type Sort = TaskListQuery['sort'];
+type Key = Pick<SortOrder<Task>, 'by' | 'type' | 'keyOf'>;
 
-function makeOrder(sort: Sort): Order<Task> {
-  const last = sort.startsWith('-') ? '-infinity' : 'infinity';
-  const orders: Record<(typeof task_sorts)[number], Key> = {
+function makeOrder(sort: Sort): SortOrder<Task> {
+  const descending = sort.startsWith('-');
+  const last = descending ? '-infinity' : 'infinity';
+  const orders: Record<(typeof taskSorts)[number], Key> = {
     created_at: { by: tasks.created_at, type: 'timestamptz', keyOf: (task) => task.created_at },
     updated_at: { by: tasks.updated_at, type: 'timestamptz', keyOf: (task) => task.updated_at },
     due_at: {
-      by: sort.startsWith('-') ? dueDescending(tasks) : dueAscending(tasks),
+      by: (descending ? dueDescending : dueAscending)(tasks),
       type: 'timestamptz',
-      keyOf: (task) => task.due_at ?? last,
+      keyOf: (task) => task.due_at ?? (task.due_on ? endOfDay(task.due_on) : last),
+    },
+    completed_at: {
+      by: (descending ? completedDescending : completedAscending)(tasks),
+      type: 'timestamptz',
+      keyOf: (task) => task.completed_at ?? last,
     },
     priority: { by: tasks.priority, type: 'smallint', keyOf: (task) => task.priority },
     title: { by: tasks.title_key, type: 'text', keyOf: (task) => sortKey(task.title) },
   };
-  return sorted(sort, orders, tasks.id);
+  return sortOrder(sort, orders, tasks.id);
 }
 
-const orders = new Map<Sort, Order<Task>>();
+const orders = new Map<Sort, SortOrder<Task>>();
 
-/** Each is made once. */
-function orderOf(sort: Sort): Order<Task> {
+/** Returns the order of a sort. Each is made once. */
+function orderOf(sort: Sort): SortOrder<Task> {
   const order = orders.get(sort) ?? makeOrder(sort);
   orders.set(sort, order);
   return order;
 }
 
-// --- Filters ---------------------------------------------------------------------------------------------------
+// --- Statements ------------------------------------------------------------------------------------------------
 
-/** Those that are given. */
-interface Filters {
-  status: readonly string[] | undefined;
-  priority_min: number | undefined;
-  assignee_id: string | undefined;
-  /** Nobody has it. */
-  unassigned: true | undefined;
-  due: { after: string | undefined; before: string } | undefined;
-  sought: Sought | undefined;
-}
+const columns = sql.join(
+  Object.values(taskColumns).map((column) => sql`${column}`),
+  sql`, `,
+);
 
-function filtersOf(user: CurrentUser, query: TaskListQuery): Filters {
-  const { status, label: labels, priority_min, assignee_id, q } = query;
-  const unassigned = assignee_id === 'none' || undefined;
-  return {
-    status,
-    priority_min,
-    assignee_id: unassigned ? undefined : assignee_id === 'me' ? user.id : assignee_id,
-    unassigned,
-    due: dueOf(query),
-    sought: soughtInTasks(q === undefined ? undefined : wordsGiven(q), labels),
-  };
-}
-
-function dueOf({ due_after, due_before }: TaskListQuery): Filters['due'] {
-  const after = due_after === undefined ? undefined : parseInstant(due_after);
-  const before = due_before === undefined ? undefined : parseInstant(due_before);
-  if (after === undefined && before === undefined) return undefined;
-  if (after !== undefined && before !== undefined && after >= before)
-    throw invalid([
-      { location: 'query.due_before', code: 'contradiction', message: 'must be after due_after' },
-    ]);
-  // Tasks without a due date stand at infinity.
-  return { after, before: before ?? 'infinity' };
-}
+const selectTasks = batchedRead(
+  (db, params: QueryParams<ListParams & { project_id: string }>, sort: Sort, form: Form) => {
+    const order = orderOf(sort);
+    const projectId = sql`${params.project_id}::uuid`;
+    const page = pageOf(projectId, sql`${params.count}::bigint`, undefined, params, order, form);
+    return rawQuery<{ there: boolean; task: Task | null }>(
+      sql`
+      with access as ${selectAccess(db, params.user, params.project_id)}
+      select true, ${columns}
+      from access cross join ${onceOf(params)} left join lateral (${page}) page on true
+        left join ${tasks} on ${tasks.id} = page.id
+      ${ordered(order, sql`page.key`, sql`page.id`)}`,
+      { there: sql`true`, task: taskColumns },
+    );
+  },
+  // With a filter, PostgreSQL plans for the values at hand.
+  ({ filters }) => filters === undefined,
+);
 
 /**
- * The condition that a task passes the filters.
- * @param project_id that of the tasks, as SQL that does not depend on them: an index can begin there.
+ * Only projects whose first task is among the first of all can have a part in the page. So where there are more projects
+ * than the page has tasks, the first task of each comes before the pages of those that are left.
  */
-function isWanted(filters: Asked<Filters>, project_id: SQLWrapper): SQL | undefined {
-  const { status, priority_min, assignee_id, unassigned, due, sought } = filters;
-  return and(
-    status && inArray(tasks.status, status as Placeholder[]),
-    priority_min === undefined ? undefined : gte(tasks.priority, priority_min),
-    assignee_id === undefined ? undefined : eq(tasks.assignee_id, assignee_id),
-    unassigned === undefined ? undefined : isNull(tasks.assignee_id),
-    due && isDue(due),
-    sought && taskMatches(sought, project_id),
-  );
+const selectAllTasks = prepared(
+  (_db, params: QueryParams<ListParams & Scope>, sort: Sort, form: Form) => {
+    const order = orderOf(sort);
+    const count = sql`${params.count}::bigint`;
+    const size = sql`(select projects from size)`;
+    const pageIn = (limit: SQL) => pageOf(sql`mine.project_id`, limit, size, params, order, form);
+    return rawQuery<{ task: Task }>(
+      sql`
+      with mine as materialized (${projectsOf(params)}),
+      size as materialized (select count(*)::int as projects from mine),
+      nearest as materialized (
+        select mine.project_id from mine cross join ${onceOf(params)} cross join lateral (${pageIn(sql`1`)}) head
+        where ${size} > ${count} ${ordered(order, sql`head.key`, sql`head.id`)} limit ${count}
+      ),
+      chosen as materialized (
+        select project_id from nearest union all select project_id from mine where ${size} <= ${count}
+      ),
+      found as materialized (
+        select candidate.id, candidate.key
+        from chosen as mine cross join ${onceOf(params)} cross join lateral (${pageIn(count)}) candidate
+        ${ordered(order, sql`candidate.key`, sql`candidate.id`)} limit ${count}
+      )
+      select ${columns} from found join ${tasks} on ${tasks.id} = found.id
+      ${ordered(order, sql`found.key`, sql`found.id`)}`,
+      { task: taskColumns },
+    );
+  },
+);
+
+const selectCount = prepared(
+  (
+    _db,
+    params: QueryParams<Scope & Pick<ListParams, 'user' | 'once'> & { filters: Filters }>,
+    isSearch: boolean,
+  ) => {
+    const limit = sql.raw(String(TASK_COUNT_MAX + 1));
+    const projectId = sql`mine.project_id`;
+    const candidates = isSearch
+      ? sql`(${withWords(params.filters, projectId, sql`true`)})`
+      : sql`(select * from ${tasks} where ${tasks.project_id} = ${projectId} and once.n = 1)`;
+    return rawQuery<{ count: number }>(
+      sql`
+      with mine as materialized (${projectsOf(params)})
+      select count(*)::int from (
+        select from mine cross join ${onceOf(params)} cross join lateral (
+          select from ${candidates} tasks where ${filterCondition(params.filters, projectId)}
+          limit ${limit}
+        ) found limit ${limit}
+      ) counted`,
+      ['count'],
+    );
+  },
+);
+
+/** The projects of a list over several. */
+export const projectsOf = ({
+  user,
+  projects: only,
+  archived,
+}: QueryParams<Scope & Pick<ListParams, 'user'>>) =>
+  sql`
+  select ${project_members.project_id} from ${project_members}
+  join ${projects} on ${projects.id} = ${project_members.project_id}
+  where ${membershipOf(user)} and (${only}::uuid[] is null or ${project_members.project_id} = any(${only}::uuid[]))
+    and (${archived}::boolean is null or (${projects.archived_at} is not null) = ${archived}::boolean)`;
+
+/** The first tasks of a project after the cursor, as `id` and `key`. @param size how many projects the list has, if several. */
+function pageOf(
+  projectId: SQL,
+  count: SQL,
+  size: SQL | undefined,
+  { filters, position }: Pick<QueryParams<ListParams>, 'filters' | 'position'>,
+  order: SortOrder<Task>,
+  form: Form,
+): SQL {
+  const after = afterCursor(position, order) ?? sql`true`;
+  const inOrder = ordered(order, order.by, order.id);
+  const key = sql`${order.by} as key`;
+  const isThere = sql`${tasks.project_id} = ${projectId} and once.n = 1 and ${after}`;
+  const byKey = ordered(order, sql`key`, sql`id`);
+  if (form === 'plain' || filters === undefined)
+    return sql`select id, key from (
+      select ${tasks.id}, ${key} from ${tasks} where ${isThere} ${inOrder} limit ${PAGE_ROWS_MAX}
+    ) first ${byKey} limit ${count}`;
+  const matches = filterCondition(filters, projectId);
+  if (form === 'filtered')
+    return sql`select ${tasks.id}, ${key} from ${tasks} where ${isThere} and ${matches} ${inOrder} limit ${count}`;
+  const rows = size === undefined ? WALKED_ROWS : rowsToWalk(size, isThere, inOrder, matches);
+  const walkedRows = sql`(select rows from walk)`;
+  return sql`
+    with walk as materialized (select ${rows} as rows), walked as materialized (
+      select id, key from (
+        select tasks.*, ${key} from ${tasks} where ${isThere} ${inOrder} limit ${walkedRows}
+      ) tasks
+      where ${matches} ${byKey} limit ${count}
+    ), deeper as materialized (
+      select (select count(*) from walked) < ${count} and exists (
+        select from ${tasks} where ${isThere} ${inOrder} offset ${walkedRows} limit 1
+      ) as needed
+    )
+    select id, key from walked where not (select needed from deeper)
+    union all (
+      select id, key from (
+        select tasks.*, ${key} from (${withWords(filters, projectId, sql`(select needed from deeper)`)}) tasks
+        where ${after} and ${matches}
+      ) searched ${byKey} limit ${count}
+    )`;
 }
 
-function isDue({ after, before }: Asked<NonNullable<Filters['due']>>) {
-  const due = dueAscending(tasks);
-  return and(
-    after === undefined ? undefined : gt(due, sql`${after}::timestamptz`),
-    lt(due, sql`${before}::timestamptz`),
-  );
-}
+const WALKED_ROWS = sql.raw(String(WALKED_ROWS_MAX));
+
+/** How many rows of a project a search over several walks: none, unless a match is among the first. */
+const rowsToWalk = (size: SQL, isThere: SQL, inOrder: SQL, matches: SQL) => {
+  const probed = sql`${WALKED_ROWS} / ${size}`;
+  return sql`(case when ${probed} >= ${sql.raw(String(PROBED_ROWS_MIN))} and exists (
+      select from (select * from ${tasks} where ${isThere} ${inOrder} limit ${probed}) tasks where ${matches}
+    ) then ${WALKED_ROWS} else 0 end)`;
+};
+
+/**
+ * The tasks of a project that have the words. The other filters come after these (`offset 0`): otherwise PostgreSQL reads
+ * their indexes, too, for all projects and to the end, beside that of words.
+ */
+const withWords = (filters: QueryParams<Filters>, projectId: SQL, isNeeded: SQL) =>
+  sql`select ${tasks}.* from ${tasks}
+    where ${isNeeded} and once.n = 1 and ${taskWordsMatchIn(sql`${filters.query}::text`, projectId)}
+    offset 0`;
+
+/** A plain list needs no plan of its own. */
+const onceOf = ({ once, filters }: Pick<QueryParams<ListParams>, 'once' | 'filters'>) =>
+  filters === undefined
+    ? sql`(select 1 as n) as once`
+    : sql`generate_series(1, ${once}::int) as once (n)`;
+
+/** `ORDER BY` with the direction of an order. */
+const ordered = ({ descending }: SortOrder<Task>, by: SQLWrapper, id: SQLWrapper) =>
+  sql`order by ${sql.join(orderBy({ by, id, descending }), sql`, `)}`;

@@ -1,235 +1,439 @@
-import { and, eq, type SQL, sql } from 'drizzle-orm';
-import { v7 as uuidv7 } from 'uuid';
+import { and, eq, type SQL, type SQLWrapper, sql } from 'drizzle-orm';
 import {
-  accessToChange,
-  accessToTask,
-  attempt,
-  type CurrentUser,
-  type ExpectedVersions,
-  hasVersion,
-  type Permission,
-  permits,
-  rowOf,
-  versionsAsked,
+  actorOf,
+  allows,
+  gatePassedOf,
+  projectAccessOf,
+  taskAccessOf,
+  taskLockOf,
+  unwrapWrite,
+  versionsParam,
   visibleTo,
-} from '../db/access.ts';
+  type WriteResult,
+  writeCallsWithAccess,
+} from '../db/authorization.ts';
+import { batchedRead, batchedWrite } from '../db/batching.ts';
 import type { Database } from '../db/database.ts';
-import { asRow, nextVersion } from '../db/rows.ts';
-import { project_members, task_columns, tasks } from '../db/schema.ts';
-import { searchableTask, taskLexemes } from '../db/search.ts';
-import { type Asked, statement } from '../db/statement.ts';
-import { Problem } from '../problem.ts';
-import { parseInstant } from '../schemas/common.ts';
-import type { Task, TaskPatch, TaskWrite } from '../schemas/tasks.ts';
-import { attemptOnce, type IdempotencyKey, type Made, madeOf } from './idempotency.ts';
+import { onViolation } from '../db/errors.ts';
+import { taskLexemes, taskSearchColumns, taskSearchText } from '../db/full-text.ts';
+import {
+  type Created,
+  type IdempotencyKey,
+  keyOf,
+  unwrapOnce,
+  writeOnce,
+} from '../db/idempotency.ts';
+import type { QueryParam, QueryParams } from '../db/prepared.ts';
+import { bumpVersion, insertRow } from '../db/row-values.ts';
+import { project_members, tasks } from '../db/schema.ts';
+import { taskColumns } from '../db/visible-columns.ts';
+import { idTaken, Problem, validationProblem } from '../errors/problem.ts';
+import { parseInstant } from '../lib/instant.ts';
+import { newId } from '../lib/new-id.ts';
+import type { Actor, CurrentUser, ExpectedVersions } from '../schemas/current-user.ts';
+import {
+  notAMemberError,
+  type Task,
+  type TaskPatch,
+  type TaskReplace,
+  type TaskWrite,
+  type UnwritableField,
+} from '../schemas/tasks.ts';
+import { moveTask } from './task-batch.ts';
+import {
+  defaults,
+  inUtc,
+  MOVES_MAX,
+  refuseSecondDueDate,
+  withOwnId,
+  writes,
+} from './task-fields.ts';
 
-/** Whoever may write tasks, and when. */
-export const writes: Permission = { roles: ['owner', 'editor'], while_archived: false };
-
-/** What a writable field is when a client leaves it out of a task that it creates or replaces. */
-export const defaults = {
-  description: null,
-  status: 'todo',
-  priority: 0,
-  due_at: null,
-  assignee_id: null,
-  labels: [],
-} as const satisfies Omit<Required<TaskWrite>, 'title'>;
+const notAMember = {
+  tasks_assignee_id_fkey: () => validationProblem([notAMemberError('body.assignee_id')]),
+};
+const refusals = { ...notAMember, tasks_pkey: () => idTaken('body.id') };
 
 /**
- * Makes a task in a project.
- * @throws {Problem} `not_found`, `forbidden`, `conflict`; `validation_failed` for an assignee who is no member;
- * `idempotency_key_reused`, `idempotency_in_flight`.
+ * Creates a task in a project.
+ * @throws {Problem} `not_found`, `forbidden`, `conflict`, `id_taken`; `validation_failed` for an assignee who is no member and
+ * for two due dates; `idempotency_key_reused`, `idempotency_in_flight`.
  */
 export async function createTask(
   db: Database,
   user: CurrentUser,
-  project_id: string,
+  projectId: string,
   input: TaskWrite,
   request?: IdempotencyKey,
-): Promise<Made<Task>> {
-  const fields = { ...defaults, ...input };
-  const task = { id: uuidv7(), ...asValues(fields), ...taskLexemes(fields) };
-  const [found] = await insertTask(db, { user: { id: user.id }, project_id, task, request });
-  return madeOf(found, task_columns, writes, request);
+): Promise<Created<Task>> {
+  const whole = withOwnId(user, { ...defaults, ...input });
+  refuseSecondDueDate(whole);
+  const task = { id: newId(input.id), ...asValues(whole), ...taskLexemes(whole) };
+  const params = { user: actorOf(user), project_id: projectId, task, request };
+  const [found] = await onViolation(refusals, insertTask(db, params));
+  return unwrapOnce(found, taskColumns, writes, request);
 }
 
 interface NewTask {
-  user: Pick<CurrentUser, 'id'>;
+  user: Actor;
   project_id: string;
-  task: { id: string } & Values<Required<TaskWrite>> & ReturnType<typeof taskLexemes>;
+  task: { id: string } & Record<Field, string | number | null> & ReturnType<typeof taskLexemes>;
   request: IdempotencyKey | undefined;
 }
 
-const insertTask = statement((db, { user, project_id, task, request }: Asked<NewTask>) => {
-  const access = accessToChange(db, user, project_id);
-  const now = sql`now()`;
-  const row = asRow(tasks, {
-    ...task,
-    ...searchableTask(task, access.project_id),
-    project_id: access.project_id,
-    completed_at: sql`case ${task.status}::text when 'done' then now() end`,
-    created_at: now,
-    updated_at: now,
-    created_by: user.id,
-    version: 1,
-    words_version: 1,
-  });
-  const insert = (first?: SQL) =>
-    db.$with('created').as(
-      db
-        .insert(tasks)
-        .select(
-          db
-            .select(row)
-            .from(access)
-            .where(and(permits(access, writes), first)),
-        )
-        .returning(task_columns),
-    );
-  if (!request) return attempt<Task>(db, access, insert());
-  return attemptOnce<Task>(db, user, request, access, (first) => [insert(first)]);
-});
+const insertTask = batchedWrite(
+  (db, { user, project_id, task, request }: QueryParams<NewTask>, calls) => {
+    const access = projectAccessOf(db, calls, user, project_id, task.id);
+    const passed = gatePassedOf(db, access, writes);
+    const now = sql`now()`;
+    const row = insertRow(tasks, {
+      ...task,
+      ...taskSearchColumns(task, passed.project_id),
+      project_id: passed.project_id,
+      completed_at: sql`case ${task.status}::text when 'done' then now() end`,
+      created_at: now,
+      updated_at: now,
+      created_by: user.id,
+      version: 1,
+      words_version: -1,
+    });
+    const insert = (first?: SQL) =>
+      db.$with('created').as(
+        db
+          .insert(tasks)
+          .select(
+            db
+              .select(row)
+              .from(passed)
+              .innerJoin(calls.from, eq(passed.call, calls.call))
+              .where(first),
+          )
+          .returning(taskColumns),
+      );
+    const isOfCall = (id: SQLWrapper) => sql`${id} = ${task.id}::uuid`;
+    if (request)
+      return writeOnce<Task>(
+        db,
+        calls,
+        user,
+        request,
+        access,
+        (first) => [passed, insert(first)],
+        isOfCall,
+      );
+    const created = insert();
+    return writeCallsWithAccess<Task>(db, calls, access, created, isOfCall(created.id), passed);
+  },
+  ({ user, task, request }) => ({ row: task.id, key: keyOf(user, request) }),
+);
 
-/** @throws {Problem} `not_found`. */
-export async function readTask(db: Database, user: CurrentUser, task_id: string): Promise<Task> {
-  const [task] = await selectTask(db, { user: { id: user.id }, task_id });
+/** Returns a task. @throws {Problem} `not_found`. */
+export async function readTask(db: Database, user: CurrentUser, taskId: string): Promise<Task> {
+  const [task] = await selectTask(db, { user: { id: user.id }, task_id: taskId });
   if (!task) throw new Problem('not_found');
   return task;
 }
 
-const selectTask = statement((db, { user, task_id }: Asked<OneTask>) =>
+const selectTask = batchedRead((db, { user, task_id }: QueryParams<OneTask>) =>
   db
-    .select(task_columns)
+    .select(taskColumns)
     .from(tasks)
     .innerJoin(project_members, visibleTo(user, tasks.project_id))
     .where(eq(tasks.id, task_id)),
 );
 
-/** What a statement asks of a task. */
+/** The values of a statement on one task. */
 interface OneTask {
   user: Pick<CurrentUser, 'id'>;
   task_id: string;
 }
 
 /**
- * Replaces every writable field of a task: what is left out goes back to its default.
+ * Replaces every writable field of a task: a field that is left out returns to its default.
  * @throws {Problem} `not_found`, `forbidden`, `conflict`, `precondition_failed`; `validation_failed` for an assignee
- * who is no member.
+ * who is no member, and for two due dates.
  */
 export async function replaceTask(
   db: Database,
   user: CurrentUser,
-  task_id: string,
-  input: TaskWrite,
+  taskId: string,
+  input: TaskReplace,
   expected: ExpectedVersions,
 ): Promise<Task> {
-  return updateTask(db, user, task_id, { ...defaults, ...input }, expected);
+  const { id, project_id, completed_at, created_at, updated_at, created_by, ...fields } = input;
+  const unwritable = { id, project_id, completed_at, created_at, updated_at, created_by };
+  if (Object.values(unwritable).some((value) => value !== undefined)) {
+    const task = await readTask(db, user, taskId);
+    // On another version nothing is written, and the fields differ for that reason.
+    if (expected === undefined || expected.includes(task.version))
+      assertUnchanged(task, unwritable);
+  }
+  return updateTask(db, user, taskId, { ...defaults, ...fields }, expected);
+}
+
+/** @throws {Problem} `validation_failed` with each field that differs from the task's. */
+function assertUnchanged(task: Task, given: Partial<Pick<Task, UnwritableField>>) {
+  const errors = (Object.keys(given) as UnwritableField[])
+    .filter((name) => given[name] !== undefined && !isSame(task[name], given[name]))
+    .map((name) => ({
+      location: `body.${name}`,
+      code: 'read_only',
+      message:
+        name === 'project_id'
+          ? 'is changed by PATCH alone: send it as it was read, or leave it out'
+          : 'is read-only: send it as it was read, or leave it out',
+    }));
+  if (errors.length > 0) throw validationProblem(errors);
+}
+
+/** An instant may be written with another offset, and an id in upper case. */
+function isSame(stored: string | null, given: string | null | undefined): boolean {
+  if (stored === null || typeof given !== 'string') return stored === given;
+  return (parseInstant(given) ?? given.toLowerCase()) === stored;
 }
 
 /**
- * Merges a patch (RFC 7396) into a task; an empty one changes nothing.
- * @throws {Problem} as `replaceTask` does.
+ * Merges a patch (RFC 7396) into a task; an empty one changes nothing. With `project_id` it moves the task.
+ * @throws {Problem} as `replaceTask` does; for the project that the task moves to, `errors` names `body.project_id`.
  */
 export async function patchTask(
   db: Database,
   user: CurrentUser,
-  task_id: string,
-  input: TaskPatch,
+  taskId: string,
+  { project_id, ...fields }: TaskPatch,
   expected: ExpectedVersions,
 ): Promise<Task> {
-  return updateTask(db, user, task_id, input, expected);
+  return project_id === undefined
+    ? updateTask(db, user, taskId, fields, expected)
+    : moveTask(db, user, taskId, { ...fields, project_id }, expected);
 }
 
 /** @throws {Problem} `not_found`, `forbidden`, `conflict`, `precondition_failed`. */
 export async function deleteTask(
   db: Database,
   user: CurrentUser,
-  task_id: string,
+  taskId: string,
   expected: ExpectedVersions,
 ): Promise<void> {
-  const versions = versionsAsked(expected);
-  const [found] = await deleteOne(db, { user: { id: user.id }, task_id, versions });
-  rowOf(found, writes, expected);
+  const versions = versionsParam(expected) ?? null;
+  const params = { user: actorOf(user), task_id: taskId, versions };
+  const found = await repeatMoved(
+    () => deleteOne(db, params),
+    expected?.length !== 1 && (() => readExpected(db, user, taskId, expected)),
+  );
+  unwrapWrite(found, writes, expected);
+}
+
+/**
+ * Runs a write again while it finds no row though the user may write: another has moved the task meanwhile.
+ * @param explain throws where nothing is written for another reason. False: the task has no other version to move with.
+ */
+async function repeatMoved<Row>(
+  write: () => PromiseLike<WriteResult<Row>[]>,
+  explain: false | (() => Promise<unknown>),
+): Promise<WriteResult<Row> | undefined> {
+  let [found] = await write();
+  for (let moves = 0; moves < MOVES_MAX; moves += 1) {
+    if (!explain || !found?.access || found.row || !allows(found.access, writes)) break;
+    await explain();
+    [found] = await write();
+  }
+  return found;
+}
+
+/** Returns a task. @throws {Problem} `not_found`; `precondition_failed` where it has another version. */
+async function readExpected(
+  db: Database,
+  user: CurrentUser,
+  taskId: string,
+  expected: ExpectedVersions,
+): Promise<Task> {
+  const task = await readTask(db, user, taskId);
+  if (expected && !expected.includes(task.version)) throw new Problem('precondition_failed');
+  return task;
 }
 
 interface WrittenTask extends OneTask {
-  versions: string | undefined;
+  user: Actor;
+  /** Null for any. */
+  versions: string | null;
 }
 
-const deleteOne = statement((db, { user, task_id, versions }: Asked<WrittenTask>) => {
-  const access = accessToTask(db, user, task_id);
-  const deleted = db.$with('deleted').as(
-    db
-      .delete(tasks)
-      .where(
-        and(
-          eq(tasks.id, task_id),
-          sql`exists ${db.select().from(access).where(permits(access, writes))}`,
-          hasVersion(tasks.version, versions),
-        ),
-      )
-      .returning({ id: tasks.id }),
-  );
-  return attempt(db, access, deleted);
-});
+const deleteOne = batchedWrite(
+  (db, { user, task_id, versions }: QueryParams<WrittenTask>, calls) => {
+    const access = taskAccessOf(db, calls, user, task_id);
+    const locked = taskLockOf(db, access, writes);
+    const isOne = and(
+      sql`${tasks.id} = ${task_id}::uuid`,
+      // A task that has moved since is not in the project whose access was checked.
+      eq(tasks.project_id, locked.project_id),
+      sql`(${versions}::int[] is null or ${tasks.version} = any(${versions}::int[]))`,
+    );
+    // Drizzle's builder has no USING. As a subquery, PostgreSQL would look at every task.
+    const deleted = db.$with('deleted', { id: tasks.id }).as(sql`
+      delete from ${tasks} using ${locked} inner join ${calls.from} on ${eq(locked.call, calls.call)}
+      where ${isOne} returning ${tasks.id}`);
+    const isOfCall = sql`${deleted.id} = ${task_id}::uuid`;
+    return writeCallsWithAccess<{ id: string }>(db, calls, access, deleted, isOfCall, locked);
+  },
+  ({ task_id }) => ({ row: task_id }),
+);
 
+/** One statement serves every patch: its parameters say which fields it sets. */
 async function updateTask(
   db: Database,
   user: CurrentUser,
-  task_id: string,
-  input: TaskPatch,
+  taskId: string,
+  patch: TaskPatch,
   expected: ExpectedVersions,
 ): Promise<Task> {
-  const changes = { ...asValues(input), ...taskLexemes(input) };
-  const versions = versionsAsked(expected);
-  const [found] = await changeTask(db, { user: { id: user.id }, task_id, versions, changes });
-  return rowOf(found, writes, expected);
-}
-
-interface ChangedTask extends WrittenTask {
-  changes: Values<TaskPatch> & ReturnType<typeof taskLexemes>;
-}
-
-const changeTask = statement((db, { user, task_id, versions, changes }: Asked<ChangedTask>) => {
-  const access = accessToTask(db, user, task_id);
-  const { status } = changes;
-  const changed = db.$with('changed').as(
-    db
-      .update(tasks)
-      .set({
-        // So that an empty patch sets something.
-        id: tasks.id,
-        ...(changes as object),
-        ...searchableTask(changes),
-        ...(status !== undefined && {
-          completed_at: sql`case ${status}::text when 'done' then coalesce(${tasks.completed_at}, now()) end`,
-        }),
-        ...(Object.keys(changes).length > 0 && nextVersion(tasks)),
-      })
-      .from(access)
-      .where(
-        and(eq(tasks.id, task_id), permits(access, writes), hasVersion(tasks.version, versions)),
-      )
-      .returning(task_columns),
+  const input = withOwnId(user, patch);
+  refuseSecondDueDate(input);
+  const versions = versionsParam(expected) ?? null;
+  const isSet = (name: keyof TaskPatch) => input[name] !== undefined;
+  const given = {
+    ...noLexemes,
+    ...asValues(input),
+    ...taskLexemes(input),
+    title_set: isSet('title'),
+    description_set: isSet('description'),
+    status_set: isSet('status'),
+    priority_set: isSet('priority'),
+    due_at_set: isSet('due_at'),
+    due_on_set: isSet('due_on'),
+    assignee_id_set: isSet('assignee_id'),
+    labels_set: isSet('labels'),
+  };
+  const params = { user: actorOf(user), task_id: taskId, versions, given };
+  const found = await repeatMoved(
+    () => onViolation(notAMember, changeTask(db, params)),
+    (expected?.length !== 1 || Boolean(input.due_at ?? input.due_on)) &&
+      (async () => refuseSecondDueDate(input, await readExpected(db, user, taskId, expected))),
   );
-  return attempt<Task>(db, access, changed);
-});
+  return unwrapWrite(found, writes, expected);
+}
 
-/** Fields of a task as values of a statement. */
-type Values<Fields> = {
-  [Name in keyof Fields]: Name extends 'labels' ? string : Fields[Name];
+const fields = [
+  'title',
+  'description',
+  'status',
+  'priority',
+  'due_at',
+  'due_on',
+  'assignee_id',
+  'labels',
+] as const satisfies (keyof TaskPatch)[];
+type Field = (typeof fields)[number];
+type Lexeme = keyof typeof noLexemes;
+
+/** What is stored of a text, with null where the text is not set. */
+const noLexemes = {
+  title_key: null,
+  title_words: null,
+  title_runs: null,
+  description_words: null,
+  description_runs: null,
+  label_words: null,
 };
 
-/** In one order, whatever the client's: the statement is the same. */
-function asValues<Fields extends TaskPatch>(fields: Fields) {
-  const { title, description, status, priority, due_at, assignee_id, labels } = fields;
-  return {
-    ...{ title, description, status, priority, assignee_id },
-    due_at: due_at && inUtc(due_at),
-    labels: labels && (tasks.labels.mapToDriverValue(labels) as string),
-  } as Values<Fields>;
+/** The field that a lexeme is stored of. */
+const textOf: Record<Lexeme, Field> = {
+  title_key: 'title',
+  title_words: 'title',
+  title_runs: 'title',
+  description_words: 'description',
+  description_runs: 'description',
+  label_words: 'labels',
+};
+
+interface ChangedTask {
+  user: Actor;
+  task_id: string;
+  versions: string | null;
+  given: Record<Field, string | number | null> &
+    Record<Lexeme, string | null> &
+    Record<`${Field}_set`, boolean>;
 }
 
-export const inUtc = (due_at: string | null) =>
-  due_at === null ? null : (parseInstant(due_at) ?? null);
+const changeTask = batchedWrite(
+  (db, { user, task_id, versions, given }: QueryParams<ChangedTask>, calls) => {
+    const access = taskAccessOf(db, calls, user, task_id);
+    const locked = taskLockOf(db, access, writes);
+    const lexemes = Object.keys(noLexemes) as Lexeme[];
+    // Each value once: a description is long.
+    const values = db.$with('given').as(
+      db
+        .select({
+          call: sql<number>`${calls.call}`.as('given_call'),
+          task_id: typed(task_id, 'uuid').as('task_id'),
+          versions: typed(versions, 'int[]').as('versions'),
+          ...Object.fromEntries([
+            ...fields.map((name) => [name, typed(given[name], tasks[name].getSQLType()).as(name)]),
+            ...lexemes.map((name) => [name, typed(given[name], 'text').as(name)]),
+            ...fields.map((name) => [
+              `${name}_set`,
+              typed(given[`${name}_set`], 'boolean').as(`${name}_set`),
+            ]),
+          ]),
+        })
+        .from(calls.from),
+    );
+    const value = (name: string) => sql`given.${sql.identifier(name)}`;
+    const next = (name: Field | Lexeme, field: Field, given: SQL) =>
+      sql`case when ${value(`${field}_set`)} then ${given} else ${tasks[name]} end`;
+    const nextOf = (name: Field) => next(name, name, value(name));
+    const nextFields = fields.map(nextOf);
+    const currentFields = fields.map((name) => sql`${tasks[name]}`);
+    const isChange = sql`(${sql.join(nextFields, sql`, `)}) is distinct from (${sql.join(currentFields, sql`, `)})`;
+    const changed = db.$with('changed').as(
+      db
+        .update(tasks)
+        .set({
+          ...Object.fromEntries(fields.map((name, index) => [name, nextFields[index]])),
+          ...Object.fromEntries(
+            lexemes.map((name) => {
+              const text = value(name);
+              const stored = name.endsWith('_words')
+                ? taskSearchText(text, tasks.project_id)
+                : text;
+              return [name, next(name, textOf[name], stored)];
+            }),
+          ),
+          completed_at: sql`case when ${value('status_set')} then
+            case ${value('status')} when 'done' then coalesce(${tasks.completed_at}, now()) end
+            else ${tasks.completed_at} end`,
+          ...bumpVersion(tasks, isChange),
+        })
+        .from(locked)
+        .innerJoin(values, eq(values.call, locked.call))
+        .where(
+          and(
+            sql`${tasks.id} = ${value('task_id')}`,
+            eq(tasks.project_id, locked.project_id),
+            sql`(${value('versions')} is null or ${tasks.version} = any(${value('versions')}))`,
+            // A second due date: the patch has to clear the first.
+            sql`num_nulls(${nextOf('due_at')}, ${nextOf('due_on')}) > 0`,
+          ),
+        )
+        .returning(taskColumns),
+    );
+    const isOfCall = sql`${changed.id} = ${task_id}::uuid`;
+    return writeCallsWithAccess<Task>(db, calls, access, changed, isOfCall, locked, values);
+  },
+  ({ task_id }) => ({ row: task_id }),
+);
+
+const typed = (value: QueryParam<string | number | boolean | null>, type: string) =>
+  sql`${value}::${sql.raw(type)}`;
+
+/** Returns the fields as the driver takes them; null for one that is not given. */
+const asValues = ({ due_at, labels, ...fields }: TaskPatch) => ({
+  title: fields.title ?? null,
+  description: fields.description ?? null,
+  status: fields.status ?? null,
+  priority: fields.priority ?? null,
+  assignee_id: fields.assignee_id ?? null,
+  due_at: due_at ? inUtc(due_at) : null,
+  due_on: fields.due_on ?? null,
+  labels: labels ? (tasks.labels.mapToDriverValue(labels) as string) : null,
+});

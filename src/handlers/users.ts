@@ -1,20 +1,32 @@
 import { and, eq, inArray, ne, or, sql } from 'drizzle-orm';
 import { v7 as uuidv7 } from 'uuid';
-import { actingAs, type CurrentUser, type LoggedInUser } from '../db/access.ts';
+import { hasLiveSession, setActor } from '../db/authorization.ts';
+import { batchedRead } from '../db/batching.ts';
 import type { Database } from '../db/database.ts';
-import { nextVersion } from '../db/rows.ts';
+import { onViolation } from '../db/errors.ts';
+import type { QueryParams } from '../db/prepared.ts';
+import { bumpVersion } from '../db/row-values.ts';
 import { project_members, projects, sessions, tasks, users } from '../db/schema.ts';
+import { Problem, validationProblem } from '../errors/problem.ts';
+import { assertStrongPassword, normalizePassword } from '../passwords/policy.ts';
 import type { Passwords } from '../platform.ts';
-import { Problem } from '../problem.ts';
-import type {
-  AccountDeletion,
-  PasswordChange,
-  Registration,
-  User,
-  UserPatch,
+import type { CurrentUser, LoggedInUser } from '../schemas/current-user.ts';
+import {
+  type AccountDeletion,
+  newPasswordLength,
+  type PasswordChange,
+  passwordLength,
+  type Registration,
+  type User,
+  type UserPatch,
 } from '../schemas/users.ts';
-import { limitPasswordChecks, limitRegistrations } from './limits.ts';
-import { normalizePassword, refuseWeakPassword } from './password-rules.ts';
+import {
+  consumeNameLookup,
+  consumePasswordCheck,
+  consumeRegistration,
+  type NameLimits,
+  refundUnlessWrong,
+} from './login-limits.ts';
 
 const profile = {
   id: users.id,
@@ -24,10 +36,15 @@ const profile = {
   updated_at: users.updated_at,
 };
 
-/** Who may register, and from where somebody does. */
+const takenNames = {
+  users_username_key: () => new Problem('username_taken'),
+  users_email_key: () => new Problem('email_taken'),
+};
+
+/** Whether registration is open, and the client's address. */
 interface RegistrationRules {
   registration: 'open' | 'closed';
-  rate_limit: boolean;
+  rateLimit: boolean;
   address: string | null;
 }
 
@@ -38,43 +55,70 @@ interface RegistrationRules {
  */
 export async function registerUser(
   db: Database,
-  passwords: Passwords,
-  { registration, rate_limit, address }: RegistrationRules,
   { username, email, password }: Registration,
+  { registration, rateLimit, address }: RegistrationRules,
+  passwords: Passwords,
 ): Promise<User> {
   if (registration === 'closed') throw new Problem('registration_closed');
-  await refuseWeakPassword(passwords, password, { username, email, location: 'body.password' });
-  await limitRegistrations(db, rate_limit, address);
-  const password_hash = await passwords.hash(normalizePassword(password));
-  const [user] = await db
-    .insert(users)
-    .values({ id: uuidv7(), username, email, password_hash })
-    .returning(profile);
+  const location = 'body.password';
+  const normalized = normalizePassword(password, { ...newPasswordLength, location });
+  await assertStrongPassword(passwords, normalized, { username, email, location });
+  await consumeRegistration(db, address, rateLimit);
+  const passwordHash = await passwords.hash(normalized);
+  const [user] = await onViolation(
+    takenNames,
+    db
+      .insert(users)
+      .values({ id: uuidv7(), username, email, password_hash: passwordHash })
+      .returning(profile),
+  );
   return user as User;
 }
 
-/** @throws {Problem} `invalid_token` when the account was deleted a moment ago. */
+/** Returns the user's own profile. @throws {Problem} `invalid_token` when the account was deleted a moment ago. */
 export async function readProfile(db: Database, user: CurrentUser): Promise<User> {
-  const [found] = await db.select(profile).from(users).where(eq(users.id, user.id));
+  const [found] = await selectProfile(db, { id: user.id });
   if (!found) throw new Problem('invalid_token');
   return found;
 }
 
+const selectProfile = batchedRead((db, { id }: QueryParams<{ id: string }>) =>
+  db.select(profile).from(users).where(eq(users.id, id)),
+);
+
 /**
- * Merges a patch (RFC 7396) into the profile; an empty one changes nothing.
- * @throws {Problem} `username_taken`, `email_taken`, `invalid_token`.
+ * Merges a patch (RFC 7396) into the profile; one that names nothing new changes nothing. A new email needs the password,
+ * because it is a way to the account.
+ * @throws {Problem} `username_taken`, `email_taken`, `invalid_token`; `validation_failed`, `invalid_credentials`,
+ * `rate_limited`, `overloaded` for the password.
  */
 export async function patchProfile(
   db: Database,
   user: LoggedInUser,
-  input: UserPatch,
+  { password, ...input }: UserPatch,
+  limits: NameLimits,
+  passwords: Passwords,
 ): Promise<User> {
-  if (Object.keys(input).length === 0) return readProfile(db, user);
-  const [changed] = await db
-    .update(users)
-    .set({ ...input, updated_at: sql`now()` })
-    .where(eq(users.id, user.id))
-    .returning(profile);
+  const profileBefore = await readProfile(db, user);
+  const { username = profileBefore.username, email = profileBefore.email } = input;
+  if (username === profileBefore.username && email === profileBefore.email) return profileBefore;
+  if (email !== profileBefore.email) {
+    if (password === undefined)
+      throw validationProblem([
+        { location: 'body.password', code: 'required', message: 'is required for a new email' },
+      ]);
+    const given = { password, location: 'body.password' };
+    await verifyOwnPassword(db, user, given, limits.rateLimit, passwords);
+  }
+  await consumeNameLookup(db, user, limits);
+  const [changed] = await onViolation(
+    takenNames,
+    db
+      .update(users)
+      .set({ ...input, updated_at: sql`now()` })
+      .where(and(eq(users.id, user.id), hasLiveSession(user)))
+      .returning(profile),
+  );
   if (!changed) throw new Problem('invalid_token');
   return changed;
 }
@@ -85,32 +129,33 @@ export async function patchProfile(
  */
 export async function changePassword(
   db: Database,
-  passwords: Passwords,
-  rate_limit: boolean,
   user: LoggedInUser,
   input: PasswordChange,
+  rateLimit: boolean,
+  passwords: Passwords,
 ): Promise<void> {
-  const { password_hash: old_hash, ...names } = await verifyOwnPassword(
+  const { password_hash: oldHash, ...names } = await verifyOwnPassword(
     db,
-    passwords,
-    rate_limit,
     user,
-    input.current_password,
+    { password: input.current_password, location: 'body.current_password' },
+    rateLimit,
+    passwords,
   );
   const context = { ...names, location: 'body.new_password' };
-  await refuseWeakPassword(passwords, input.new_password, context);
-  const password_hash = await passwords.hash(normalizePassword(input.new_password));
+  const normalized = normalizePassword(input.new_password, { ...newPasswordLength, ...context });
+  await assertStrongPassword(passwords, normalized, context);
+  const passwordHash = await passwords.hash(normalized);
   await db.transaction(async (tx) => {
     const changed = await tx
       .update(users)
-      .set({ password_hash, updated_at: sql`now()` })
-      .where(and(eq(users.id, user.id), eq(users.password_hash, old_hash)))
+      .set({ password_hash: passwordHash, updated_at: sql`now()` })
+      .where(and(eq(users.id, user.id), eq(users.password_hash, oldHash), hasLiveSession(user)))
       .returning({ id: users.id });
-    if (changed.length === 0) throw new Problem('invalid_credentials');
+    if (changed.length === 0) throw await refusal(tx, user);
     // A statement of its own: it sees the sessions that began while the one above waited for the row.
     await tx
       .delete(sessions)
-      .where(and(eq(sessions.user_id, user.id), ne(sessions.id, user.session_id)));
+      .where(and(eq(sessions.user_id, user.id), ne(sessions.id, user.sessionId)));
   });
 }
 
@@ -121,61 +166,80 @@ export async function changePassword(
  */
 export async function deleteAccount(
   db: Database,
-  passwords: Passwords,
-  rate_limit: boolean,
   user: LoggedInUser,
   input: AccountDeletion,
+  rateLimit: boolean,
+  passwords: Passwords,
 ): Promise<void> {
-  await verifyOwnPassword(db, passwords, rate_limit, user, input.password);
+  await verifyOwnPassword(
+    db,
+    user,
+    { password: input.password, location: 'body.password' },
+    rateLimit,
+    passwords,
+  );
+  await deleteUser(db, user);
+}
+
+/** Deletes a user with the projects that they own. Tasks in other projects stay, without assignee or creator. */
+export async function deleteUser(db: Database, { id }: { id: string }): Promise<void> {
   await db.transaction(async (tx) => {
     const owned = tx
       .select({ id: project_members.project_id })
       .from(project_members)
-      .where(and(eq(project_members.user_id, user.id), eq(project_members.role, 'owner')));
-    // The order of a task that is being made, whose foreign keys lock its project and then its author.
+      .where(and(eq(project_members.user_id, id), eq(project_members.role, 'owner')));
+    // The lock order of a task that is being created, whose foreign keys lock its project and then its author.
     await tx
       .select({ id: projects.id })
       .from(projects)
       .where(inArray(projects.id, owned))
       .orderBy(projects.id)
       .for('update');
-    // Locked before the projects go, so that none can be made meanwhile and be left without an owner.
+    // Locked before the projects are deleted, so that no project can be created meanwhile and be left without an owner.
     await tx
       .select({ id: users.id })
       .from(users)
-      .where(and(eq(users.id, user.id), actingAs(user)))
+      .where(and(eq(users.id, id), setActor({ id, token_name: '' })))
       .for('update');
     await tx.delete(projects).where(inArray(projects.id, owned));
-    // The constraints would do this too, but leave the versions as they are.
+    // The constraints would do this too, but would not raise the versions.
     await tx
       .update(tasks)
       .set({
-        assignee_id: sql`nullif(${tasks.assignee_id}, ${user.id})`,
-        created_by: sql`nullif(${tasks.created_by}, ${user.id})`,
-        ...nextVersion(tasks),
+        assignee_id: sql`nullif(${tasks.assignee_id}, ${id})`,
+        created_by: sql`nullif(${tasks.created_by}, ${id})`,
+        ...bumpVersion(tasks),
       })
-      .where(or(eq(tasks.assignee_id, user.id), eq(tasks.created_by, user.id)));
-    await tx.delete(users).where(eq(users.id, user.id));
+      .where(or(eq(tasks.assignee_id, id), eq(tasks.created_by, id)));
+    await tx.delete(users).where(eq(users.id, id));
   });
 }
 
-/** @returns the names of the account and the hash that the password was verified against. */
+/** Returns why the password was not changed: the session has ended, or the password is another by now. */
+async function refusal(tx: Database, user: LoggedInUser): Promise<Problem> {
+  const [live] = await tx.select({ id: users.id }).from(users).where(hasLiveSession(user)).limit(1);
+  return new Problem(live ? 'invalid_credentials' : 'invalid_token');
+}
+
+/** Returns the names of the account and the hash that the password was verified against. */
 async function verifyOwnPassword(
   db: Database,
-  passwords: Passwords,
-  rate_limit: boolean,
   user: LoggedInUser,
-  password: string,
+  { password, location }: { password: string; location: string },
+  rateLimit: boolean,
+  passwords: Passwords,
 ) {
+  const normalized = normalizePassword(password, { ...passwordLength, location });
   const [found] = await db
     .select({ username: users.username, email: users.email, password_hash: users.password_hash })
     .from(users)
     .where(eq(users.id, user.id));
   if (!found) throw new Problem('invalid_token');
-  const verify = () => passwords.verify(normalizePassword(password), found.password_hash);
-  if (!(await limitPasswordChecks(db, rate_limit, user.id, verify)))
+  const consumed = await consumePasswordCheck(db, user, rateLimit);
+  const verifying = passwords.verify(normalized, found.password_hash);
+  if (!(await refundUnlessWrong(db, consumed, verifying)))
     throw new Problem('invalid_credentials', {
-      audit: { event: 'password_check_failed', user_id: user.id, session_id: user.session_id },
+      audit: { event: 'password_check_failed', user_id: user.id, session_id: user.sessionId },
     });
   return found;
 }

@@ -1,14 +1,15 @@
-/** `Idempotency-Key`: a request that is sent again, because its answer was lost, is answered and not done again. */
+/** `Idempotency-Key`: a client that repeats a request gets the stored response, and the write runs once. */
 import { Elysia } from 'elysia';
-import { idempotencyKey, type Made } from '../handlers/idempotency.ts';
-import { Problem } from '../problem.ts';
+import { type Created, idempotencyKey } from '../db/idempotency.ts';
+import { Problem } from '../errors/problem.ts';
 
-/** Printable ASCII without spaces. */
+/** Visible ASCII characters (VCHAR, RFC 5234 appendix B.1). */
 const KEY = /^[\x21-\x7e]{1,255}$/;
 
 /**
- * Gives routes `keyFor(…asked)`, the key of this request, if it has one, bound to what it asks for; `unboundKey`; and
- * `firstOrReplayed`, which says in a header where the answer is an earlier one.
+ * Adds three properties to the context of a route: `bindKey(…asked)` returns the key of this request, bound to what the request
+ * asks for; `rawKey` is the unbound key; `withReplayHeader` sets `Idempotency-Replayed` where the response is a stored one.
+ * @throws {Problem} `malformed_request`.
  */
 export const idempotency = new Elysia({ name: 'idempotency' }).derive(
   { as: 'scoped' },
@@ -19,11 +20,11 @@ export const idempotency = new Elysia({ name: 'idempotency' }).derive(
         detail: 'Idempotency-Key must be 1 to 255 visible ASCII characters',
       });
     return {
-      /** For a body that is not read yet: whoever has read it binds the key to it. */
-      unboundKey: key ?? undefined,
-      keyFor: async (...asked: unknown[]) =>
+      /** For a handler that reads the body itself, and binds the key to it. */
+      rawKey: key ?? undefined,
+      bindKey: async (...asked: unknown[]) =>
         key === null ? undefined : await idempotencyKey(key, asked),
-      firstOrReplayed<Row>({ row, replayed }: Made<Row>): Row {
+      withReplayHeader<Row>({ row, replayed }: Created<Row>): Row {
         if (replayed) set.headers['idempotency-replayed'] = 'true';
         return row;
       },

@@ -1,11 +1,8 @@
 import { Elysia } from 'elysia';
 import { createApiToken, deleteApiToken, listApiTokens } from '../handlers/api-tokens.ts';
+import { operation } from '../openapi/operation.ts';
 import type { Platform } from '../platform.ts';
-import { audit } from '../plugins/audit.ts';
-import { noContent } from '../plugins/conventions.ts';
-import { type CurrentUserPlugin, loggedInUser } from '../plugins/current-user.ts';
-import { operation } from '../plugins/operation.ts';
-import { strictInput } from '../plugins/strict-input.ts';
+import type { SessionRoutes } from '../plugins/route-groups.ts';
 import {
   ApiTokenCreate,
   ApiTokenCreated,
@@ -13,15 +10,11 @@ import {
   ApiTokenPage,
   ApiTokenPath,
 } from '../schemas/api-tokens.ts';
-import { Nothing } from '../schemas/common.ts';
+import { Nothing } from '../schemas/types/object.ts';
 
-export const apiTokens = (platform: Platform, current: CurrentUserPlugin) => {
-  const { database: db, settings } = platform;
-  return new Elysia({ prefix: '/users/me/tokens', tags: ['API tokens'] })
-    .use(current)
-    .derive(loggedInUser)
-    .use(audit(platform))
-    .use(strictInput(settings.body_limit_bytes))
+export const apiTokens = ({ database: db }: Platform, group: SessionRoutes) =>
+  new Elysia({ prefix: '/users/me/tokens', tags: ['API tokens'] })
+    .use(group)
     .post(
       '/',
       async ({ user, body, set, audit }) => {
@@ -33,8 +26,8 @@ export const apiTokens = (platform: Platform, current: CurrentUserPlugin) => {
       {
         body: ApiTokenCreate,
         response: { 201: ApiTokenCreated },
-        detail: operation('createApiToken', 'Make an API token', {
-          description: 'For scripts. The token is shown in this answer and never again.',
+        detail: operation('createApiToken', 'Create an API token', {
+          description: 'For scripts. The token is returned once, in this response.',
           problems: ['forbidden', 'conflict'],
         }),
       },
@@ -42,19 +35,17 @@ export const apiTokens = (platform: Platform, current: CurrentUserPlugin) => {
     .get('/', ({ user, query }) => listApiTokens(db, user, query), {
       query: ApiTokenListQuery,
       response: { 200: ApiTokenPage },
-      detail: operation('listApiTokens', 'List your API tokens, newest first', {
+      detail: operation('listApiTokens', 'List your API tokens', {
         problems: ['forbidden', 'invalid_cursor'],
       }),
     })
     .delete(
       '/:token_id',
-      async ({ user, params, set, forgetCredentials, audit }) => {
+      async ({ user, params }) => {
         await deleteApiToken(db, user, params.token_id);
-        await forgetCredentials();
-        audit('api_token_revoked', { user_id: user.id, token_id: params.token_id });
-        return noContent(set);
       },
       {
+        endsCredentials: 'api_token_revoked',
         params: ApiTokenPath,
         response: { 204: Nothing },
         detail: operation('deleteApiToken', 'Revoke an API token', {
@@ -62,4 +53,3 @@ export const apiTokens = (platform: Platform, current: CurrentUserPlugin) => {
         }),
       },
     );
-};

@@ -1,11 +1,10 @@
 import { Elysia } from 'elysia';
 import { addMember, listMembers, patchMember, removeMember } from '../handlers/members.ts';
+import { clientIp } from '../http/client-ip.ts';
+import { operation } from '../openapi/operation.ts';
 import type { Platform } from '../platform.ts';
-import { noContent } from '../plugins/conventions.ts';
-import type { CurrentUserPlugin } from '../plugins/current-user.ts';
-import { operation } from '../plugins/operation.ts';
-import { strictInput } from '../plugins/strict-input.ts';
-import { Nothing } from '../schemas/common.ts';
+import { noContent } from '../plugins/default-headers.ts';
+import type { UserRoutes } from '../plugins/route-groups.ts';
 import {
   Member,
   MemberCreate,
@@ -15,24 +14,27 @@ import {
   MemberPath,
 } from '../schemas/members.ts';
 import { ProjectPath } from '../schemas/projects.ts';
+import { Nothing } from '../schemas/types/object.ts';
 
-export const members = ({ database: db, settings }: Platform, current: CurrentUserPlugin) =>
-  new Elysia({ prefix: '/projects/:project_id/members', tags: ['Members'] })
-    .use(current)
-    .use(strictInput(settings.body_limit_bytes))
+export const members = (platform: Platform, group: UserRoutes) => {
+  const { database: db, settings } = platform;
+  return new Elysia({ prefix: '/projects/:project_id/members', tags: ['Members'] })
+    .use(group)
     .get('/', ({ user, params, query }) => listMembers(db, user, params.project_id, query), {
       params: ProjectPath,
       query: MemberListQuery,
       response: { 200: MemberPage },
-      detail: operation('listMembers', "List a project's members, newest first", {
-        description: 'For owners and editors.',
-        problems: ['forbidden', 'not_found', 'invalid_cursor'],
+      detail: operation('listMembers', "List a project's members", {
+        description: 'For all members.',
+        problems: ['not_found', 'invalid_cursor'],
       }),
     })
     .post(
       '/',
-      async ({ user, params, body, set }) => {
-        const member = await addMember(db, user, params.project_id, body);
+      async ({ user, params, body, request, set }) => {
+        const { rateLimit } = settings;
+        const limits = { address: clientIp(platform, request), rateLimit };
+        const member = await addMember(db, user, params.project_id, body, limits);
         set.status = 201;
         return member;
       },
@@ -40,8 +42,9 @@ export const members = ({ database: db, settings }: Platform, current: CurrentUs
         params: ProjectPath,
         body: MemberCreate,
         response: { 201: Member },
-        detail: operation('addMember', 'Make somebody a member', {
-          description: 'For the owner.',
+        detail: operation('addMember', 'Add a member', {
+          description:
+            'Allowed for the owner. A user who has left the project gets 409 until they allow to be added again.',
           problems: ['forbidden', 'not_found', 'conflict'],
         }),
       },
@@ -54,8 +57,8 @@ export const members = ({ database: db, settings }: Platform, current: CurrentUs
         params: MemberPath,
         body: MemberPatch,
         response: { 200: Member },
-        detail: operation('patchMember', "Change a member's role, or hand the project over", {
-          description: 'For the owner.',
+        detail: operation('patchMember', 'Change the role of a member', {
+          description: 'Allowed for the owner.',
           problems: ['forbidden', 'not_found', 'conflict'],
         }),
       },
@@ -69,10 +72,11 @@ export const members = ({ database: db, settings }: Platform, current: CurrentUs
       {
         params: MemberPath,
         response: { 204: Nothing },
-        detail: operation('removeMember', 'Remove a member, or leave', {
+        detail: operation('removeMember', 'Remove a member or leave the project', {
           description:
-            'The owner removes anybody else; everybody else may remove himself. His tasks stay, without an assignee.',
+            'The owner removes any other member; all members may remove themselves, also from an archived project. Their tasks stay, without an assignee. The owner cannot add a member who has left again, until that user allows it with `DELETE /users/me/left-projects/{project_id}`.',
           problems: ['forbidden', 'not_found', 'conflict'],
         }),
       },
     );
+};

@@ -1,26 +1,23 @@
 import { Elysia } from 'elysia';
-import type { Platform } from '../platform.ts';
-import { operation } from '../plugins/operation.ts';
-import { strictInput } from '../plugins/strict-input.ts';
-import { catalogue } from '../problem.ts';
+import { catalogue } from '../errors/problem.ts';
+import { operation } from '../openapi/operation.ts';
+import type { OpenRoutes } from '../plugins/route-groups.ts';
 import { ProblemExplanation, ProblemPath } from '../schemas/problems.ts';
 
-/** What `type` of a problem points to. */
-export const problemCatalogue = ({ settings }: Platform) =>
-  new Elysia({ prefix: '/problems', tags: ['Service'] })
-    .use(strictInput(settings.body_limit_bytes))
-    .get(
-      '/:code',
-      ({ params: { code }, set }) => {
-        set.headers['cache-control'] = 'public, max-age=3600';
-        return { code, ...catalogue[code] };
-      },
-      {
-        params: ProblemPath,
-        response: { 200: ProblemExplanation },
-        detail: operation('explainProblem', 'What a problem code means', {
-          public: true,
-          problems: ['not_found'],
-        }),
-      },
-    );
+/** Serves the path that the `type` of a problem names. */
+export const problemCatalogue = (group: OpenRoutes) =>
+  new Elysia({ prefix: '/problems', tags: ['Service'] }).use(group).get(
+    '/:code',
+    ({ params: { code }, set }) => {
+      set.headers['cache-control'] = 'public, max-age=3600';
+      return { code, ...catalogue[code] };
+    },
+    {
+      params: ProblemPath,
+      response: { 200: ProblemExplanation },
+      detail: operation('explainProblem', 'Explain a problem code', {
+        public: true,
+        problems: ['not_found'],
+      }),
+    },
+  );

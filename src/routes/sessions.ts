@@ -2,94 +2,89 @@ import { Elysia } from 'elysia';
 import {
   endOtherSessions,
   endSession,
-  type Grant,
+  type IssuedSession,
   listSessions,
   logIn,
   logOut,
   refreshSession,
 } from '../handlers/sessions.ts';
+import { operation } from '../openapi/operation.ts';
 import type { Platform } from '../platform.ts';
 import type { AccessTokens, AccessTokensPlugin } from '../plugins/access-tokens.ts';
-import { audit } from '../plugins/audit.ts';
-import { noContent } from '../plugins/conventions.ts';
+import type { CredentialsPlugin } from '../plugins/current-user.ts';
+import { FORM_TYPE } from '../plugins/request-body.ts';
+import type { SessionRoutes, TokenRoutes } from '../plugins/route-groups.ts';
 import {
-  type CredentialsPlugin,
-  type CurrentUserPlugin,
-  loggedInUser,
-} from '../plugins/current-user.ts';
-import { operation } from '../plugins/operation.ts';
-import { FORM_TYPE, JSON_TYPE, strictInput } from '../plugins/strict-input.ts';
-import { Nothing } from '../schemas/common.ts';
-import {
-  Login,
+  Credentials,
   Refresh,
   SessionListQuery,
   SessionPage,
   SessionPath,
   Tokens,
 } from '../schemas/sessions.ts';
+import { Nothing } from '../schemas/types/object.ts';
 
-export const sessions = (
-  platform: Platform,
-  tokens: AccessTokensPlugin,
-  known: CredentialsPlugin,
-  current: CurrentUserPlugin,
-) =>
-  new Elysia({ prefix: '/users', tags: ['Sessions'] })
-    .use(granting(platform, tokens, known))
-    .use(managing(platform, current));
-
-const rulesOf = ({ settings, jwt_secret }: Platform) => ({
-  key: jwt_secret,
-  idle_seconds: settings.refresh_token_ttl_seconds,
-  rate_limit: settings.rate_limit,
+const sessionPolicy = ({ settings, jwtSecret }: Platform) => ({
+  key: jwtSecret,
+  idleSeconds: settings.refreshTokenTtlSeconds,
+  rateLimit: settings.rateLimit,
 });
 
-/** For those who have no access token yet, or one that has expired. */
-const granting = (platform: Platform, tokens: AccessTokensPlugin, known: CredentialsPlugin) => {
-  const { database: db, passwords, settings } = platform;
-  const rules = rulesOf(platform);
+/** For clients that have no access token yet, or one that has expired. */
+export const logins = (
+  platform: Platform,
+  group: TokenRoutes,
+  jwt: AccessTokensPlugin,
+  credentials: CredentialsPlugin,
+) => {
+  const { database: db, passwords } = platform;
+  const policy = sessionPolicy(platform);
   const failures = ['internal', 'database_unavailable'] as const;
-  return new Elysia()
-    .use(tokens)
-    .use(known)
-    .use(audit(platform))
-    .use(strictInput(settings.body_limit_bytes, [JSON_TYPE, FORM_TYPE]))
+  return new Elysia({ prefix: '/users', tags: ['Sessions'] })
+    .use(jwt)
+    .use(credentials)
+    .use(group)
     .post(
       '/login',
       async ({ body, tokens, device, audit }) => {
-        const grant = await logIn(db, passwords, rules, device, body);
-        audit('logged_in', { user_id: grant.user_id, session_id: grant.session_id });
-        return answer(tokens, grant);
+        const issued = await logIn(db, body, device, policy, passwords);
+        audit('logged_in', { user_id: issued.user_id, session_id: issued.session_id });
+        return tokensOf(tokens, issued);
       },
       {
-        body: Login,
+        body: Credentials,
         response: { 200: Tokens },
-        detail: operation('logIn', 'Trade a name and a password for tokens', {
+        detail: operation('logIn', 'Log in', {
           description:
-            'Begins a session. Takes JSON, or the form of the OAuth2 password grant (RFC 6749 §4.3.2).',
+            'Starts a session and returns its tokens. Accepts JSON, or the form of the OAuth2 password grant (RFC 6749 §4.3.2).',
           public: true,
-          also_accepts: [FORM_TYPE],
+          alsoConsumes: [FORM_TYPE],
           problems: ['invalid_credentials', 'overloaded', ...failures],
         }),
       },
     )
     .post(
       '/refresh',
-      async ({ body, tokens, device, audit, forgetCredentials }) => {
+      async ({ body, tokens, device, audit, invalidateCredentials }) => {
         const { refresh_token } = body;
-        const grant = await refreshSession(db, rules, device, refresh_token, forgetCredentials);
-        audit('refreshed', { user_id: grant.user_id, session_id: grant.session_id });
-        return answer(tokens, grant);
+        const issued = await refreshSession(
+          db,
+          refresh_token,
+          device,
+          policy,
+          invalidateCredentials,
+        );
+        audit('refreshed', { user_id: issued.user_id, session_id: issued.session_id });
+        return tokensOf(tokens, issued);
       },
       {
         body: Refresh,
         response: { 200: Tokens },
-        detail: operation('refreshSession', 'Trade a refresh token for new tokens', {
+        detail: operation('refreshSession', 'Refresh the tokens', {
           description:
-            'Spends the refresh token. Using a spent one ends the session, but for 10 seconds its immediate predecessor is honoured. Takes JSON, or the OAuth2 form (RFC 6749 §6).',
+            'Returns a new access token and a new refresh token, and invalidates the old refresh token. Reusing an old one ends the session, except that the previous one still works for 10 seconds. Accepts JSON, or the OAuth2 form (RFC 6749 §6).',
           public: true,
-          also_accepts: [FORM_TYPE],
+          alsoConsumes: [FORM_TYPE],
           problems: ['invalid_refresh_token', ...failures],
         }),
       },
@@ -97,71 +92,69 @@ const granting = (platform: Platform, tokens: AccessTokensPlugin, known: Credent
 };
 
 /** RFC 6749 §5.1. */
-async function answer(tokens: AccessTokens, { refresh_token, ...claims }: Grant): Promise<Tokens> {
+async function tokensOf(
+  tokens: AccessTokens,
+  { refresh_token, user_id, session_id, username }: IssuedSession,
+): Promise<Tokens> {
   return {
-    access_token: await tokens.sign(claims),
+    access_token: await tokens.sign({ userId: user_id, sessionId: session_id, username }),
     token_type: 'bearer',
-    expires_in: tokens.ttl_seconds,
+    expires_in: tokens.ttlSeconds,
     refresh_token,
   };
 }
 
-const managing = (platform: Platform, current: CurrentUserPlugin) => {
-  const { database: db, settings } = platform;
-  return new Elysia()
-    .use(current)
-    .derive(loggedInUser)
-    .use(audit(platform))
-    .use(strictInput(settings.body_limit_bytes))
+export const sessions = (platform: Platform, group: SessionRoutes) => {
+  const { database: db } = platform;
+  return new Elysia({ prefix: '/users', tags: ['Sessions'] })
+    .use(group)
     .post(
       '/logout',
-      async ({ user, set, forgetCredentials, audit }) => {
+      async ({ user }) => {
         await logOut(db, user);
-        await forgetCredentials();
-        audit('logged_out', { user_id: user.id, session_id: user.session_id });
-        return noContent(set);
       },
       {
+        endsCredentials: 'logged_out',
         response: { 204: Nothing },
-        detail: operation('logOut', 'End this session', {
+        detail: operation('logOut', 'Log out', {
           problems: ['forbidden'],
         }),
       },
     )
-    .get('/me/sessions', ({ user, query }) => listSessions(db, user, rulesOf(platform), query), {
-      query: SessionListQuery,
-      response: { 200: SessionPage },
-      detail: operation('listSessions', 'List your sessions, latest log-in first', {
-        problems: ['forbidden', 'invalid_cursor'],
-      }),
-    })
+    .get(
+      '/me/sessions',
+      ({ user, query }) => listSessions(db, user, query, sessionPolicy(platform)),
+      {
+        query: SessionListQuery,
+        response: { 200: SessionPage },
+        detail: operation('listSessions', 'List your sessions', {
+          problems: ['forbidden', 'invalid_cursor'],
+        }),
+      },
+    )
     .delete(
       '/me/sessions',
-      async ({ user, set, forgetCredentials, audit }) => {
+      async ({ user }) => {
         await endOtherSessions(db, user);
-        await forgetCredentials();
-        audit('other_sessions_ended', { user_id: user.id, session_id: user.session_id });
-        return noContent(set);
       },
       {
+        endsCredentials: 'other_sessions_ended',
         response: { 204: Nothing },
-        detail: operation('endOtherSessions', 'End all sessions but this one', {
+        detail: operation('endOtherSessions', 'Log out of all other sessions', {
           problems: ['forbidden'],
         }),
       },
     )
     .delete(
       '/me/sessions/:session_id',
-      async ({ user, params, set, forgetCredentials, audit }) => {
+      async ({ user, params }) => {
         await endSession(db, user, params.session_id);
-        await forgetCredentials();
-        audit('session_ended', { user_id: user.id, session_id: params.session_id });
-        return noContent(set);
       },
       {
+        endsCredentials: 'session_ended',
         params: SessionPath,
         response: { 204: Nothing },
-        detail: operation('endSession', 'End one of your sessions', {
+        detail: operation('endSession', 'Log out of one session', {
           problems: ['forbidden', 'not_found'],
         }),
       },

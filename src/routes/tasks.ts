@@ -1,50 +1,64 @@
 import { Elysia } from 'elysia';
 import { batchTasks } from '../handlers/task-batch.ts';
-import { listAllTasks, listTasks } from '../handlers/task-lists.ts';
+import { countTasks, listAllTasks, listTasks } from '../handlers/task-lists.ts';
+import { expandPeople } from '../handlers/task-people.ts';
 import { createTask, deleteTask, patchTask, readTask, replaceTask } from '../handlers/tasks.ts';
+import { publicUrl } from '../http/public-url.ts';
+import { operation } from '../openapi/operation.ts';
 import type { Platform } from '../platform.ts';
-import { noContent } from '../plugins/conventions.ts';
-import type { CurrentUserPlugin } from '../plugins/current-user.ts';
+import { noContent } from '../plugins/default-headers.ts';
 import { etag } from '../plugins/etag.ts';
 import { idempotency } from '../plugins/idempotency.ts';
-import { operation } from '../plugins/operation.ts';
-import { strictInput } from '../plugins/strict-input.ts';
-import { Nothing } from '../schemas/common.ts';
+import type { UserRoutes } from '../plugins/route-groups.ts';
 import { ProjectPath } from '../schemas/projects.ts';
 import {
+  AllTasksQuery,
   BatchResults,
   Task,
   TaskBatch,
+  TaskCount,
+  TaskCountQuery,
   TaskListQuery,
   TaskPage,
   TaskPatch,
   TaskPath,
+  TaskQuery,
+  TaskReplace,
   TaskWrite,
 } from '../schemas/tasks.ts';
+import { Nothing } from '../schemas/types/object.ts';
 
-export const tasks = ({ database: db, settings }: Platform, current: CurrentUserPlugin) =>
-  new Elysia({ prefix: '/tasks', tags: ['Tasks'] })
-    .use(current)
-    .use(strictInput(settings.body_limit_bytes))
+export const tasks = (platform: Platform, group: UserRoutes) => {
+  const { database: db } = platform;
+  return new Elysia({ prefix: '/tasks', tags: ['Tasks'] })
+    .use(group)
     .use(etag)
     .use(idempotency)
     .post(
       '/projects/:project_id',
-      async ({ user, params: { project_id }, body, keyFor, firstOrReplayed, created }) => {
-        const key = await keyFor('createTask', project_id.toLowerCase(), body);
+      async ({
+        user,
+        params: { project_id },
+        body,
+        bindKey,
+        withReplayHeader,
+        createdWithETag,
+      }) => {
+        const key = await bindKey('createTask', project_id.toLowerCase(), body);
         const made = await createTask(db, user, project_id, body, key);
-        return created('/tasks', firstOrReplayed(made));
+        return createdWithETag(publicUrl(platform, '/tasks'), withReplayHeader(made));
       },
       {
         params: ProjectPath,
         body: TaskWrite,
         response: { 201: Task },
-        detail: operation('createTask', 'Make a task in a project', {
-          description: 'For owners and editors.',
+        detail: operation('createTask', 'Create a task', {
+          description: 'Allowed for owners and editors.',
           problems: [
             'forbidden',
             'not_found',
             'conflict',
+            'id_taken',
             'idempotency_in_flight',
             'idempotency_key_reused',
           ],
@@ -63,29 +77,38 @@ export const tasks = ({ database: db, settings }: Platform, current: CurrentUser
         }),
       },
     )
+    .get('/count', ({ user, query }) => countTasks(db, user, query), {
+      query: TaskCountQuery,
+      response: { 200: TaskCount },
+      detail: operation('countTasks', 'Count tasks', {
+        description: 'Counts the tasks of all your projects, with the filters of their list.',
+        problems: ['not_found'],
+      }),
+    })
     .get('/', ({ user, query }) => listAllTasks(db, user, query), {
-      query: TaskListQuery,
+      query: AllTasksQuery,
       response: { 200: TaskPage },
-      detail: operation('listAllTasks', 'List the tasks of all your projects', {
-        problems: ['invalid_cursor'],
+      detail: operation('listAllTasks', 'List tasks of all your projects', {
+        problems: ['not_found', 'invalid_cursor'],
       }),
     })
     .post(
       '/batch',
-      async ({ user, body, keyFor, firstOrReplayed }) => {
-        const key = await keyFor('batchTasks', body);
-        return firstOrReplayed(await batchTasks(db, user, body, key));
+      async ({ user, body, bindKey, withReplayHeader }) => {
+        const key = await bindKey('batchTasks', body);
+        return withReplayHeader(await batchTasks(db, user, body, key));
       },
       {
         body: TaskBatch,
         response: { 200: BatchResults },
-        detail: operation('batchTasks', 'Create, update and delete many tasks, all or none', {
+        detail: operation('batchTasks', 'Create, update and delete tasks in one batch', {
           description:
-            'For owners and editors of the projects. The first operation that cannot be done decides the problem, whose `errors` name it.',
+            'Allowed for owners and editors of the projects. Applies all operations or none. If one is refused, `errors` of the problem names the first.',
           problems: [
             'forbidden',
             'not_found',
             'conflict',
+            'id_taken',
             'precondition_failed',
             'idempotency_in_flight',
             'idempotency_key_reused',
@@ -95,54 +118,75 @@ export const tasks = ({ database: db, settings }: Platform, current: CurrentUser
     )
     .get(
       '/:task_id',
-      async ({ user, params, taggedOrUnmodified }) =>
-        taggedOrUnmodified(await readTask(db, user, params.task_id)),
+      async ({ user, params, query, withETag, withETagOr304 }) => {
+        const task = await readTask(db, user, params.task_id);
+        if (query.expand === undefined) return withETagOr304(task);
+        // The names of people do not belong to the version of the task.
+        const [expanded = task] = await expandPeople(db, [task]);
+        return withETag(expanded);
+      },
       {
         params: TaskPath,
+        query: TaskQuery,
         response: { 200: Task, 304: Nothing },
-        detail: operation('readTask', 'Read a task', { problems: ['not_found'] }),
+        detail: operation('readTask', 'Get a task', { problems: ['not_found'] }),
       },
     )
     .put(
       '/:task_id',
-      async ({ user, params, body, expected, tagged }) =>
-        tagged(await replaceTask(db, user, params.task_id, body, expected)),
+      async ({ user, params: { task_id }, body, expectVersion, orPresentVersion, withETag }) => {
+        const replaced = replaceTask(db, user, task_id, body, expectVersion(body.version));
+        return withETag(await orPresentVersion(replaced, () => readTask(db, user, task_id)));
+      },
       {
         params: TaskPath,
-        body: TaskWrite,
+        body: TaskReplace,
         response: { 200: Task },
-        detail: operation('replaceTask', 'Replace every writable field of a task', {
-          description: 'For owners and editors. What is left out goes back to its default.',
+        detail: operation('replaceTask', 'Replace a task', {
+          description:
+            'Allowed for owners and editors. An omitted field is reset to its default. Read-only fields may be sent back as they were read; `project_id` is among them, and PATCH moves a task.',
           problems: ['forbidden', 'not_found', 'conflict', 'precondition_failed'],
         }),
       },
     )
     .patch(
       '/:task_id',
-      async ({ user, params, body, expected, tagged }) =>
-        tagged(await patchTask(db, user, params.task_id, body, expected)),
+      async ({
+        user,
+        params: { task_id },
+        body: { version, ...input },
+        expectVersion,
+        orPresentVersion,
+        withETag,
+      }) => {
+        const patched = patchTask(db, user, task_id, input, expectVersion(version));
+        return withETag(await orPresentVersion(patched, () => readTask(db, user, task_id)));
+      },
       {
         params: TaskPath,
         body: TaskPatch,
         response: { 200: Task },
-        detail: operation('patchTask', 'Change the fields given', {
-          description: 'For owners and editors. What is left out stays.',
+        detail: operation('patchTask', 'Update a task', {
+          description:
+            'Allowed for owners and editors. An omitted field keeps its value. With `project_id`, the task moves to another project, where you have to be an owner or editor too.',
           problems: ['forbidden', 'not_found', 'conflict', 'precondition_failed'],
         }),
       },
     )
     .delete(
       '/:task_id',
-      async ({ user, params, expected, set }) => {
-        await deleteTask(db, user, params.task_id, expected);
+      async ({ user, params: { task_id }, expectVersion, orPresentVersion, set }) => {
+        const deleted = deleteTask(db, user, task_id, expectVersion());
+        await orPresentVersion(deleted, () => readTask(db, user, task_id));
         return noContent(set);
       },
       {
         params: TaskPath,
         response: { 204: Nothing },
         detail: operation('deleteTask', 'Delete a task', {
-          description: 'For owners and editors.',
+          description: 'Allowed for owners and editors.',
           problems: ['forbidden', 'not_found', 'conflict', 'precondition_failed'],
         }),
       },
     );
+};

@@ -1,5 +1,6 @@
 import { Elysia } from 'elysia';
-import { exportAccount } from '../handlers/export.ts';
+import { exportAccount } from '../handlers/account-export.ts';
+import type { ExportLimit } from '../handlers/export-limit.ts';
 import {
   changePassword,
   deleteAccount,
@@ -7,15 +8,12 @@ import {
   readProfile,
   registerUser,
 } from '../handlers/users.ts';
+import { streamJson } from '../http/stream-response.ts';
+import { operation } from '../openapi/operation.ts';
 import type { Platform } from '../platform.ts';
-import { audit } from '../plugins/audit.ts';
-import { noContent } from '../plugins/conventions.ts';
-import { type CurrentUserPlugin, loggedInUser } from '../plugins/current-user.ts';
-import { operation } from '../plugins/operation.ts';
-import { streamJson } from '../plugins/stream.ts';
-import { JSON_TYPE, strictInput } from '../plugins/strict-input.ts';
-import { Nothing } from '../schemas/common.ts';
-import { AccountExport } from '../schemas/export.ts';
+import type { OpenRoutes, SessionRoutes, UserRoutes } from '../plugins/route-groups.ts';
+import { AccountExport } from '../schemas/account-export.ts';
+import { Nothing } from '../schemas/types/object.ts';
 import {
   AccountDeletion,
   PasswordChange,
@@ -24,118 +22,115 @@ import {
   UserPatch,
 } from '../schemas/users.ts';
 
-export const users = (platform: Platform, current: CurrentUserPlugin) =>
+export const registration = ({ database: db, passwords, settings }: Platform, group: OpenRoutes) =>
+  new Elysia({ prefix: '/users', tags: ['Users'] }).use(group).post(
+    '/register',
+    async ({ body, set, device, audit }) => {
+      const rules = { ...settings, address: device.address };
+      const user = await registerUser(db, body, rules, passwords);
+      audit('registered', { user_id: user.id });
+      set.status = 201;
+      return user;
+    },
+    {
+      body: Registration,
+      response: { 201: User },
+      detail: operation('registerUser', 'Register', {
+        public: true,
+        problems: [
+          'registration_closed',
+          'username_taken',
+          'email_taken',
+          'weak_password',
+          'overloaded',
+          'internal',
+          'database_unavailable',
+        ],
+      }),
+    },
+  );
+
+/** The routes that accept an API token too. */
+export const profile = (
+  { database: db, log, bindStream }: Platform,
+  group: UserRoutes,
+  limitExport: ExportLimit,
+) =>
   new Elysia({ prefix: '/users', tags: ['Users'] })
-    .use(registration(platform))
-    .use(profile(platform, current))
-    .use(account(platform, current));
-
-const registration = (platform: Platform) => {
-  const { database: db, passwords, settings } = platform;
-  return new Elysia()
-    .use(audit(platform))
-    .use(strictInput(settings.body_limit_bytes))
-    .post(
-      '/register',
-      async ({ body, set, device, audit }) => {
-        const rules = { ...settings, address: device.address };
-        const user = await registerUser(db, passwords, rules, body);
-        audit('registered', { user_id: user.id });
-        set.status = 201;
-        return user;
-      },
-      {
-        body: Registration,
-        response: { 201: User },
-        detail: operation('registerUser', 'Make an account', {
-          public: true,
-          problems: [
-            'registration_closed',
-            'username_taken',
-            'email_taken',
-            'weak_password',
-            'overloaded',
-            'internal',
-            'database_unavailable',
-          ],
-        }),
-      },
-    );
-};
-
-/** What an API token may read too. */
-const profile = ({ database: db, settings, log, streamed }: Platform, current: CurrentUserPlugin) =>
-  new Elysia()
-    .use(current)
-    .use(strictInput(settings.body_limit_bytes))
+    .use(group)
     .get('/me', ({ user }) => readProfile(db, user), {
       response: { 200: User },
-      detail: operation('readProfile', 'Your own account'),
+      detail: operation('readProfile', 'Get your profile'),
     })
     .get(
       '/me/export',
-      ({ user, set }) => {
+      ({ request, user, set }) => {
         set.headers['content-disposition'] = 'attachment; filename="mantou-account.json"';
-        return streamJson(streamed(exportAccount(db, user)), () =>
+        const pieces = limitExport(user, (exported) => exportAccount(exported, user));
+        return streamJson(request, bindStream(pieces), () =>
           log('error', 'export_cut', { request_id: set.headers['x-request-id'], user_id: user.id }),
         );
       },
       {
         response: { 200: AccountExport },
-        detail: operation('exportAccount', 'Everything you own, as one JSON document', {
+        detail: operation('exportAccount', 'Export your account', {
           description:
-            'Your profile, and your own projects with their members and tasks. Streamed.',
+            'One JSON document with your profile and the projects that you own, with their members and tasks. The response is streamed.',
+          problems: ['overloaded'],
         }),
       },
     );
 
-const account = (platform: Platform, current: CurrentUserPlugin) => {
-  const { database: db, passwords, settings } = platform;
-  return new Elysia()
-    .use(current)
-    .derive(loggedInUser)
-    .use(audit(platform))
-    .use(strictInput(settings.body_limit_bytes, [JSON_TYPE], ['PATCH', 'PUT', 'DELETE']))
-    .patch('/me', ({ user, body }) => patchProfile(db, user, body), {
-      body: UserPatch,
-      response: { 200: User },
-      detail: operation('patchProfile', 'Change your name or email', {
-        problems: ['forbidden', 'username_taken', 'email_taken'],
-      }),
-    })
+export const account = ({ database: db, passwords, settings }: Platform, group: SessionRoutes) =>
+  new Elysia({ prefix: '/users', tags: ['Users'] })
+    .use(group)
+    .patch(
+      '/me',
+      ({ user, body, device: { address } }) =>
+        patchProfile(db, user, body, { address, rateLimit: settings.rateLimit }, passwords),
+      {
+        body: UserPatch,
+        response: { 200: User },
+        detail: operation('patchProfile', 'Update your profile', {
+          description: 'A new email needs your password in `password`.',
+          problems: [
+            'invalid_credentials',
+            'forbidden',
+            'username_taken',
+            'email_taken',
+            'overloaded',
+          ],
+        }),
+      },
+    )
     .put(
       '/me/password',
-      async ({ user, body, set, forgetCredentials, audit }) => {
-        await changePassword(db, passwords, settings.rate_limit, user, body);
-        await forgetCredentials();
-        audit('password_changed', { user_id: user.id, session_id: user.session_id });
-        return noContent(set);
+      async ({ user, body }) => {
+        await changePassword(db, user, body, settings.rateLimit, passwords);
       },
       {
+        endsCredentials: 'password_changed',
         body: PasswordChange,
         response: { 204: Nothing },
         detail: operation('changePassword', 'Change your password', {
-          description: 'Ends all other sessions. API tokens stay.',
+          description: 'Ends all other sessions. API tokens keep working.',
           problems: ['invalid_credentials', 'forbidden', 'weak_password'],
         }),
       },
     )
     .delete(
       '/me',
-      async ({ user, body, set, forgetCredentials, audit }) => {
-        await deleteAccount(db, passwords, settings.rate_limit, user, body);
-        await forgetCredentials();
-        audit('account_deleted', { user_id: user.id });
-        return noContent(set);
+      async ({ user, body }) => {
+        await deleteAccount(db, user, body, settings.rateLimit, passwords);
       },
       {
+        endsCredentials: 'account_deleted',
         body: AccountDeletion,
         response: { 204: Nothing },
-        detail: operation('deleteAccount', 'Delete your account and all it owns', {
+        detail: operation('deleteAccount', 'Delete your account', {
           description:
-            'Your projects go with their tasks, your sessions and API tokens end. In shared projects your work stays.',
+            'Deletes your projects with their tasks, and ends your sessions and API tokens. Your tasks in projects of others stay.',
           problems: ['invalid_credentials', 'forbidden'],
         }),
       },
     );
-};

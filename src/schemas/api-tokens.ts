@@ -1,32 +1,26 @@
 import { type Static, Type } from '@sinclair/typebox';
-import { scopes as all_scopes } from '../db/schema.ts';
-import {
-  Id,
-  Instant,
-  InstantInput,
-  Nullable,
-  OneOf,
-  Page,
-  Parameters,
-  pageParameters,
-  Resource,
-  StrictObject,
-  Text,
-} from './common.ts';
+import { scopes as allScopes } from '../db/schema.ts';
+import { Id } from './types/id.ts';
+import { Instant, InstantInput } from './types/instant.ts';
+import { Nullable, Parameters, ResponseObject, StrictObject } from './types/object.ts';
+import { OneOf } from './types/one-of.ts';
+import { Page, pageParameters } from './types/page.ts';
+import { Text } from './types/text.ts';
 
 const name = Text({
   minLength: 1,
   maxLength: 120,
   visible: true,
-  description: 'What it is for.',
+  description: 'What the token is for.',
   examples: ['nightly report'],
 });
 
-const scopes = Type.Array(OneOf(all_scopes), {
+const scopes = Type.Array(OneOf(allScopes), {
   minItems: 1,
+  maxItems: allScopes.length,
   uniqueItems: true,
   contains: Type.Literal('read'),
-  description: '`read` lets it read; `write` comes with `read`.',
+  description: '`read` allows reading. `write` requires `read`.',
   examples: [['read', 'write']],
 });
 
@@ -34,7 +28,7 @@ export const ApiTokenCreate = StrictObject('ApiTokenCreate', {
   name,
   scopes,
   expires_at: Type.Optional(
-    Nullable(InstantInput('When it ends; null or left out: never.'), { examples: [null] }),
+    Nullable(InstantInput('When the token expires. Null or omitted: never.'), { examples: [null] }),
   ),
 });
 export type ApiTokenCreate = Static<typeof ApiTokenCreate>;
@@ -43,20 +37,20 @@ const fields = {
   id: Id('The API token.'),
   name,
   scopes,
-  expires_at: Nullable(Instant('When it ends; null: never.'), { examples: [null] }),
-  last_used_at: Nullable(Instant('When it was last used, to the minute; null: never.'), {
+  expires_at: Nullable(Instant('When the token expires; null: never.'), { examples: [null] }),
+  last_used_at: Nullable(Instant('When the token was last used, to the minute; null: never.'), {
     examples: [null],
   }),
-  created_at: Instant('When it was made.'),
+  created_at: Instant('When the token was created.'),
 };
 
-export const ApiToken = Resource('ApiToken', fields);
+export const ApiToken = ResponseObject('ApiToken', fields);
 export type ApiToken = Static<typeof ApiToken>;
 
 export const ApiTokenCreated = StrictObject('ApiTokenCreated', {
   ...fields,
   token: Type.String({
-    description: 'To send as `Authorization: Bearer`. Shown this once.',
+    description: 'Send it as `Authorization: Bearer`. Returned only in this response.',
     examples: ['mt_q3Xv1mJ0b9K7yT5sR2wZ8nL4cF6hG1dE0aU9iO3pVxY'],
   }),
 });

@@ -1,43 +1,58 @@
 import { type Static, Type } from '@sinclair/typebox';
 import { actions, subjects } from '../db/schema.ts';
-import {
-  Id,
-  Instant,
-  Nullable,
-  OneOf,
-  Page,
-  Parameters,
-  pageParameters,
-  Resource,
-  StrictObject,
-  Text,
-} from './common.ts';
+import { Member } from './members.ts';
+import { Project } from './projects.ts';
+import { PROJECTS_MAX, Task } from './tasks.ts';
+import { Id } from './types/id.ts';
+import { Instant } from './types/instant.ts';
+import { Nullable, Parameters, ResponseObject, StrictObject } from './types/object.ts';
+import { OneOf } from './types/one-of.ts';
+import { PAGE_LIMIT_MAX, Page, pageParameters } from './types/page.ts';
+import { QueryInteger, QueryList } from './types/query.ts';
+import { Text } from './types/text.ts';
 
-const CURSOR_LENGTH_MAX = 200;
+/**
+ * A cursor of the feed or of a history: a fingerprint, a timeline and two positions; in a snapshot three ids and a time as well.
+ */
+export const EVENT_CURSOR_LENGTH_MAX = 400;
 
-export const Event = Resource('Event', {
+export const Event = ResponseObject('Event', {
   cursor: Type.String({
-    description: 'Its place in your feed: give it as `since` to get what came after.',
+    description: 'The position in your feed. Send it as `since` to get later events.',
     examples: ['WyJhIiwiYiIsMTJd'],
   }),
   id: Id('The event.'),
   at: Instant('When it happened.'),
-  actor_id: Nullable(Id('Who did it; null where nobody is known.')),
+  actor_id: Nullable(Id('The user who made the change; null if unknown.')),
+  actor_token: Nullable(
+    Type.String({
+      description: 'The name of the API token that the change came with; null for a session.',
+      examples: ['planner'],
+    }),
+  ),
   action: OneOf(actions, {
+    title: 'EventAction',
     description:
-      '`access.granted` and `access.lost` are told to you alone: from the one on you see the project, after the other it is gone for you, deleted or not.',
+      'What happened. A task that moves to another project is `task.deleted` in the one and `task.created` in the other, with its id and its next version. `access.granted` and `access.lost` are sent only to you: after the first you can see the project, after the second you cannot, whether it was deleted or not.',
     examples: ['task.updated'],
   }),
   project_id: Id('The project it belongs to.'),
-  subject: OneOf(subjects, { description: 'What was changed.', examples: ['task'] }),
-  subject_id: Id('The task, the project, or the user who is a member.'),
+  subject: OneOf(subjects, {
+    title: 'EventSubject',
+    description: 'The kind of resource that changed.',
+    examples: ['task'],
+  }),
+  subject_id: Id('The id of the task, of the project, or of the user who is a member.'),
   version: Type.Integer({
     minimum: 0,
-    description: 'Of the task, or else of the project, since this change; 0 where it is deleted.',
+    description:
+      'The version after this change, of the task or otherwise of the project; 0 after a deletion.',
     examples: [2],
   }),
-  fields: Type.Record(Type.String(), Type.Unknown(), {
-    description: 'What has changed, as it was from then on: all fields of what is new.',
+  fields: Type.Unsafe<Record<string, unknown>>({
+    type: 'object',
+    additionalProperties: true,
+    description: 'The changed fields with their new values; all fields of a new resource.',
     examples: [{ status: 'done' }],
   }),
 });
@@ -46,10 +61,32 @@ export type Event = Static<typeof Event>;
 export const EventPage = Page('EventPage', Event);
 export type EventPage = Static<typeof EventPage>;
 
+export const SnapshotMember = ResponseObject('SnapshotMember', {
+  project_id: Id('The project.'),
+  ...Member.properties,
+});
+export type SnapshotMember = Static<typeof SnapshotMember>;
+
+export const Snapshot = StrictObject(
+  'Snapshot',
+  {
+    projects: Type.Array(Project, { maxItems: PAGE_LIMIT_MAX }),
+    members: Type.Array(SnapshotMember, { maxItems: PAGE_LIMIT_MAX }),
+    tasks: Type.Array(Task, { maxItems: PAGE_LIMIT_MAX }),
+    complete: Type.Boolean({
+      description:
+        'Whether this is the last page of the snapshot; then `next_cursor` is where the changes go on.',
+      examples: [true],
+    }),
+  },
+  'A page of a snapshot. A project comes before its members and tasks, in this page or an earlier one. Store each row in place of one with the same id: a task that moves meanwhile can come twice, and the later row is the newer one.',
+);
+
 export const ChangePage = StrictObject('ChangePage', {
-  items: Type.Array(Event),
+  items: Type.Array(Event, { maxItems: PAGE_LIMIT_MAX }),
+  snapshot: Type.Optional(Snapshot),
   next_cursor: Type.String({
-    description: 'To come back with as `since`. Always given.',
+    description: 'Send it as `since` to get later changes. Never null.',
     examples: ['WyJhIiwiYiIsMTJd'],
   }),
 });
@@ -58,13 +95,42 @@ export type ChangePage = Static<typeof ChangePage>;
 const since = Type.Optional(
   Text({
     minLength: 1,
-    maxLength: CURSOR_LENGTH_MAX,
+    maxLength: EVENT_CURSOR_LENGTH_MAX,
     description:
-      'The `cursor` of an event or the `next_cursor` of a page. Left out: nothing is listed, and `next_cursor` is now.',
+      'The `cursor` of an event or the `next_cursor` of a page. If omitted, no item is listed and `next_cursor` is the current position.',
   }),
 );
 
-export const ChangesQuery = Parameters({ since, limit: pageParameters.limit });
+/** A proxy with the defaults of nginx waits for a response for 60 seconds. */
+export const CHANGES_WAIT_SECONDS_MAX = 30;
+
+export const ChangesQuery = Parameters({
+  since,
+  limit: pageParameters.limit,
+  project_id: Type.Optional(
+    QueryList(Id('A project.'), {
+      maxItems: PROJECTS_MAX,
+      description: `Lists only the changes of these projects, up to ${PROJECTS_MAX}, and your access to them. They may be projects that you do not see yet, or no longer. The cursors are valid for the same projects only; a cursor of all projects is accepted, too.`,
+      examples: [['019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23']],
+    }),
+  ),
+  wait: Type.Optional(
+    QueryInteger({
+      minimum: 0,
+      maximum: CHANGES_WAIT_SECONDS_MAX,
+      description:
+        'Where there is no change after `since`, wait up to this many seconds for one. A user may have 20 waiting requests and streams.',
+      examples: [30],
+    }),
+  ),
+  snapshot: Type.Optional(
+    OneOf(['true', 'false'], {
+      description:
+        '`true` begins a snapshot: the page has `snapshot` with everything that you see, or that is in `project_id`, and no items. Continue with its `next_cursor` as `since`: first come the other pages of the snapshot, then the changes. With `since`, the changes go on from there.',
+      examples: ['true'],
+    }),
+  ),
+});
 export type ChangesQuery = Static<typeof ChangesQuery>;
 
 export const StreamQuery = Parameters({ since });
@@ -74,9 +140,3 @@ export const EventListQuery = Parameters(pageParameters);
 
 /** WHATWG HTML §9.2. */
 export const EVENT_STREAM_TYPE = 'text/event-stream; charset=utf-8';
-
-export const ChangeStreamText = Type.String({
-  $id: 'ChangeStream',
-  description: 'Server-sent events, each with an `Event` as its data.',
-  examples: ['event: change\nid: WyJhIiwiYiIsMTJd\ndata: {"action":"task.updated",…}\n\n'],
-});

@@ -1,4 +1,4 @@
 import { Type } from '@sinclair/typebox';
-import { StrictObject } from './common.ts';
+import { StrictObject } from './types/object.ts';
 
 export const Health = StrictObject('Health', { status: Type.Literal('ok') });

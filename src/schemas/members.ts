@@ -1,25 +1,20 @@
 import { type Static, Type } from '@sinclair/typebox';
 import { roles } from '../db/schema.ts';
-import {
-  Id,
-  Instant,
-  OneOf,
-  Page,
-  Parameters,
-  pageParameters,
-  Resource,
-  StrictObject,
-  Text,
-} from './common.ts';
+import { Id } from './types/id.ts';
+import { Instant } from './types/instant.ts';
+import { Parameters, ResponseObject, StrictObject } from './types/object.ts';
+import { OneOf } from './types/one-of.ts';
+import { Page, pageParameters } from './types/page.ts';
+import { Text } from './types/text.ts';
 
 const meanings =
-  'An `owner` may do all, an `editor` writes tasks and sees members, a `viewer` reads.';
+  'An `owner` can do everything, an `editor` can write tasks, a `viewer` can read. All see the members.';
 
-export const Member = Resource('Member', {
+export const Member = ResponseObject('Member', {
   user_id: Id('The user.'),
   username: Type.String({ examples: ['bob'] }),
-  role: OneOf(roles, { description: meanings, examples: ['editor'] }),
-  created_at: Instant('Since when.'),
+  role: OneOf(roles, { title: 'Role', description: meanings, examples: ['editor'] }),
+  created_at: Instant('When the user became a member.'),
 });
 export type Member = Static<typeof Member>;
 
@@ -30,11 +25,11 @@ export const MemberCreate = StrictObject('MemberCreate', {
   username: Text({
     minLength: 1,
     maxLength: 32,
-    description: 'The user name, in any case.',
+    description: 'The user name, in upper or lower case.',
     examples: ['bob'],
   }),
   role: OneOf(['editor', 'viewer'], {
-    description: 'A project has one owner; to hand it over, change the role of a member.',
+    description: 'The role. A project has one owner; to transfer it, change the role of a member.',
     examples: ['editor'],
   }),
 });
@@ -45,12 +40,13 @@ export const MemberPatch = StrictObject(
   {
     role: Type.Optional(
       OneOf(roles, {
-        description: `${meanings} To make somebody \`owner\` hands the project over: you become an editor.`,
+        title: 'Role',
+        description: `${meanings} Setting \`owner\` transfers the project: you become an editor.`,
         examples: ['viewer'],
       }),
     ),
   },
-  'A merge patch (RFC 7396): what is left out stays.',
+  'A merge patch (RFC 7396): an omitted field keeps its value.',
 );
 export type MemberPatch = Static<typeof MemberPatch>;
 

@@ -1,21 +1,27 @@
 import { type Static, Type } from '@sinclair/typebox';
-import { Instant, Nullable, OneOf, Parameters, StrictObject } from './common.ts';
-import { project_fields } from './projects.ts';
-import { task_fields } from './tasks.ts';
+import { projectFields } from './projects.ts';
+import { filters, taskFields } from './tasks.ts';
+import { ChosenId } from './types/chosen-id.ts';
+import { Instant } from './types/instant.ts';
+import { Nullable, Parameters, StrictObject } from './types/object.ts';
+import { OneOf } from './types/one-of.ts';
 import { Username } from './users.ts';
 
 export const PROJECT_FORMAT = 'mantou-project';
 export const PROJECT_FORMAT_VERSION = 1;
 
-const { title, description, status, priority, due_at, labels, completed_at, ...task } = task_fields;
+const { title, description, status, priority, due_at, due_on, labels, completed_at, ...task } =
+  taskFields;
 
-/** Ids do not travel: what the project and its tasks are called by is made anew where they are imported. */
+/** A task. An export has no ids; an import may choose them. */
 export const ExportedTask = StrictObject('ExportedTask', {
+  id: ChosenId('the task in an import'),
   title,
   description,
   status,
   priority,
   due_at,
+  due_on: Type.Optional(due_on),
   assignee: Nullable(Username, {
     description: 'The user name of the assignee.',
     examples: [null],
@@ -25,14 +31,17 @@ export const ExportedTask = StrictObject('ExportedTask', {
   created_at: task.created_at,
   updated_at: task.updated_at,
   created_by: Nullable(Username, {
-    description: 'The user name of who made it; null once the account is deleted.',
+    description: 'The user name of the creator; null after the account was deleted.',
   }),
 });
 export type ExportedTask = Static<typeof ExportedTask>;
 
-const { id: _, version: __, ...kept } = project_fields;
+const { id: _, version: __, ...kept } = projectFields;
 
-const ExportedProject = StrictObject('ExportedProject', kept);
+const ExportedProject = StrictObject('ExportedProject', {
+  id: ChosenId('the project in an import, where it comes before the tasks'),
+  ...kept,
+});
 export type ExportedProject = Static<typeof ExportedProject>;
 
 export const ProjectExport = StrictObject(
@@ -40,26 +49,30 @@ export const ProjectExport = StrictObject(
   {
     format: Type.Literal(PROJECT_FORMAT),
     format_version: Type.Literal(PROJECT_FORMAT_VERSION),
-    exported_at: Instant('When it was written.'),
+    exported_at: Instant('When the export was made.'),
     project: ExportedProject,
-    tasks: Type.Array(ExportedTask, { description: 'The oldest first.' }),
+    tasks: Type.Array(ExportedTask, { description: 'The tasks, oldest first.' }),
   },
-  'A project with its tasks, without ids: people are named by their user names. Each task is on a line of its own.',
+  'A project with its tasks: users are named by user name. Each task is on its own line. An export has no ids.',
 );
 
 export const TaskTable = Type.String({
   $id: 'TaskTable',
   description:
-    'RFC 4180 with a header, in UTF-8; labels with commas between. A text that a spreadsheet would take for a formula, or that begins with an apostrophe, has an apostrophe before it.',
+    'CSV (RFC 4180) with a header, in UTF-8. Labels are separated by commas. A text that a spreadsheet would run as a formula, or that begins with an apostrophe, is prefixed with an apostrophe.',
   examples: [
-    'id,title,description,status,priority,due_at,assignee,labels,completed_at,created_at,updated_at,created_by\r\n',
+    'id,title,description,status,priority,due_at,due_on,assignee,labels,completed_at,created_at,updated_at,created_by\r\n',
   ],
 });
 
 export const ExportQuery = Parameters({
-  format: OneOf(['json', 'csv'], {
-    default: 'json',
-    description: '`json` can be imported again, `csv` is for spreadsheets.',
-    examples: ['json'],
-  }),
+  format: Type.Optional(
+    OneOf(['json', 'csv'], {
+      description:
+        '`json` can be imported again, `csv` is for spreadsheets. If omitted, the `Accept` header decides, and otherwise `json`.',
+      examples: ['json'],
+    }),
+  ),
+  ...filters,
 });
+export type ExportQuery = Static<typeof ExportQuery>;

@@ -1,33 +1,38 @@
 import { type Static, type TSchema, Type } from '@sinclair/typebox';
 import { TypeCompiler } from '@sinclair/typebox/compiler';
-import type { FieldError } from '../problem.ts';
-import { Id, StrictObject } from './common.ts';
-import { findFieldErrors } from './faults.ts';
+import type { FieldError } from '../errors/problem.ts';
+import { findFieldErrors } from './field-errors.ts';
 import { ExportedTask, ProjectExport } from './project-exports.ts';
 import { Project } from './projects.ts';
+import { findSecondDueDate } from './tasks.ts';
+import { Id } from './types/id.ts';
+import { StrictObject } from './types/object.ts';
 
-/** How many tasks without their assignee an answer names. */
+/** The most unassigned tasks that a response names. */
 export const UNASSIGNED_NAMED_MAX = 100;
 
 export const ProjectImported = StrictObject('ProjectImported', {
   project: Project,
-  tasks: Type.Integer({ minimum: 0, description: 'How many it has.', examples: [1] }),
+  tasks: Type.Integer({ minimum: 0, description: 'The number of tasks.', examples: [1] }),
   unassigned_total: Type.Integer({
     minimum: 0,
     description:
-      'How many of them had an assignee who is not in the new project, and have none now.',
+      'The number of tasks that lost their assignee, because that user is not a member of the new project.',
     examples: [1],
   }),
   unassigned: Type.Array(
     Type.Object(
       {
-        line: Type.Integer({ minimum: 1, description: 'Of the document.', examples: [4] }),
+        line: Type.Integer({ minimum: 1, description: 'The line of the document.', examples: [4] }),
         task_id: Id('The task.'),
-        username: Type.String({ description: 'Whom the document names.', examples: ['grace'] }),
+        username: Type.String({
+          description: 'The assignee in the document.',
+          examples: ['grace'],
+        }),
       },
       { additionalProperties: false },
     ),
-    { maxItems: UNASSIGNED_NAMED_MAX, description: 'The first of them.' },
+    { maxItems: UNASSIGNED_NAMED_MAX, description: 'The first tasks that lost their assignee.' },
   ),
 });
 export type ProjectImported = Static<typeof ProjectImported>;
@@ -35,7 +40,7 @@ export type ProjectImported = Static<typeof ProjectImported>;
 /** The document without its tasks. */
 const ImportedHead = Type.Omit(ProjectExport, ['tasks'], { additionalProperties: false });
 export type ImportedHead = Static<typeof ImportedHead>;
-export const head_fields = Object.keys(ImportedHead.properties);
+export const headFields = Object.keys(ImportedHead.properties);
 
 const finder = (schema: TSchema) => {
   const compiled = TypeCompiler.Compile(schema);
@@ -43,22 +48,24 @@ const finder = (schema: TSchema) => {
     compiled.Check(value) ? [] : findFieldErrors(compiled.Errors(value), where);
 };
 
-/** What is wrong with the document but for its tasks. */
+/** Returns what is wrong with the document, its tasks aside. */
 export const findHeadErrors = finder(ImportedHead);
 
 const findShapeErrors = finder(ExportedTask);
 
-/** What is wrong with a task of the document. */
+/** Returns what is wrong with a task of the document. */
 export function findTaskErrors(task: unknown, where: string): FieldError[] {
   const errors = findShapeErrors(task, where);
   if (errors.length > 0) return errors;
   const { status, completed_at } = task as ExportedTask;
+  const second = findSecondDueDate(task as ExportedTask);
+  if (second) return [{ ...second, location: `${where}.${second.location}` }];
   if ((status === 'done') === (completed_at !== null)) return [];
   return [
     {
       location: `${where}.completed_at`,
       code: 'contradiction',
-      message: 'must be given where the status is done, and null elsewhere',
+      message: 'must be given if the status is done, and null otherwise',
     },
   ];
 }

@@ -1,51 +1,53 @@
 import { type Static, Type } from '@sinclair/typebox';
 import { roles } from '../db/schema.ts';
-import {
-  Id,
-  Instant,
-  Nullable,
-  OneOf,
-  Page,
-  Parameters,
-  pageParameters,
-  Resource,
-  Search,
-  SortBy,
-  StrictObject,
-  Text,
-} from './common.ts';
 import { Member } from './members.ts';
 import { Task } from './tasks.ts';
+import { ChosenId } from './types/chosen-id.ts';
+import { Id } from './types/id.ts';
+import { Instant } from './types/instant.ts';
+import { Nullable, Parameters, ResponseObject, StrictObject } from './types/object.ts';
+import { OneOf } from './types/one-of.ts';
+import { Page, pageParameters } from './types/page.ts';
+import { Search, SortBy } from './types/query.ts';
+import { Text } from './types/text.ts';
+import { ExpectedVersion } from './types/version.ts';
 
 const name = Text({ minLength: 1, maxLength: 120, visible: true, examples: ['Kitchen'] });
 const description = Nullable(Text({ maxLength: 20_000, examples: ['New tiles, new light'] }));
 
-/** Those of a project, as they are everywhere. */
-export const project_fields = {
+/** The fields that a project has in every response. */
+export const projectFields = {
   id: Id('The project.'),
   name,
   description,
-  archived_at: Nullable(Instant('Since when the project is read-only; null while it is not.'), {
-    examples: [null],
-  }),
-  created_at: Instant('When the project was made.'),
-  updated_at: Instant('When it last changed.'),
+  archived_at: Nullable(
+    Instant('Since when the project is archived and read-only; null if it is not.'),
+    {
+      examples: [null],
+    },
+  ),
+  created_at: Instant('When the project was created.'),
+  updated_at: Instant('When the project last changed.'),
   version: Type.Integer({
     minimum: 1,
-    description: 'Grows by one with each change.',
+    description: 'Increases by one with each change.',
     examples: [1],
   }),
 };
 
-export const Project = Resource('Project', {
-  ...project_fields,
-  role: OneOf(roles, { description: "The reader's own role.", examples: ['owner'] }),
+export const Project = ResponseObject('Project', {
+  ...projectFields,
+  role: OneOf(roles, {
+    title: 'Role',
+    description: 'Your role in the project.',
+    examples: ['owner'],
+  }),
 });
 export type Project = Static<typeof Project>;
 
-/** A project with all that is in it. */
-export const WholeProject = StrictObject('WholeProject', {
-  ...project_fields,
+/** A project with its members and tasks. */
+export const ProjectWithTasks = StrictObject('ProjectWithTasks', {
+  ...projectFields,
   members: Type.Array(Member),
   tasks: Type.Array(Task),
 });
@@ -54,6 +56,7 @@ export const ProjectPage = Page('ProjectPage', Project);
 export type ProjectPage = Static<typeof ProjectPage>;
 
 export const ProjectCreate = StrictObject('ProjectCreate', {
+  id: ChosenId('the project'),
   name,
   description: Type.Optional(description),
 });
@@ -70,22 +73,25 @@ export const ProjectPatch = StrictObject(
         examples: [false],
       }),
     ),
+    version: ExpectedVersion({
+      description: 'Write only on this version, as `If-Match` does.',
+    }),
   },
-  'A merge patch (RFC 7396): what is left out stays, null clears.',
+  'A merge patch (RFC 7396): an omitted field keeps its value, null clears it.',
 );
 export type ProjectPatch = Static<typeof ProjectPatch>;
 
 export const ProjectPath = Parameters({ project_id: Id('The project.') });
 
-export const project_sorts = ['created_at', 'updated_at', 'name'] as const;
+export const projectSorts = ['created_at', 'updated_at', 'name'] as const;
 
 export const ProjectListQuery = Parameters({
   ...pageParameters,
-  sort: SortBy(project_sorts),
+  sort: SortBy(projectSorts),
   archived: OneOf(['false', 'true', 'any'], {
     default: 'false',
     description:
-      'Whether archived projects are listed: `false` leaves them out, `true` lists no others.',
+      'Which projects to list: `false` those that are not archived, `true` the archived ones, `any` both.',
     examples: ['any'],
   }),
   q: Type.Optional(Search('the name or the description')),

@@ -1,19 +1,13 @@
 import { type Static, Type } from '@sinclair/typebox';
-import {
-  Id,
-  Instant,
-  Nullable,
-  Page,
-  Parameters,
-  pageParameters,
-  Resource,
-  StrictObject,
-  Text,
-} from './common.ts';
+import { Id } from './types/id.ts';
+import { Instant } from './types/instant.ts';
+import { Nullable, Parameters, ResponseObject, StrictObject } from './types/object.ts';
+import { Page, pageParameters } from './types/page.ts';
+import { Text } from './types/text.ts';
 import { Password } from './users.ts';
 
-/** What OAuth2 clients add to a token request; a log-in grants everything, to whatever client. */
-const oauth_extras = {
+/** Parameters that OAuth2 clients add to a token request. They change nothing. */
+const oauthExtras = {
   scope: Type.Optional(Text({ maxLength: 256, description: 'Ignored.' })),
   client_id: Type.Optional(Text({ maxLength: 256, description: 'Ignored.' })),
   client_secret: Type.Optional(Text({ maxLength: 256, description: 'Ignored.' })),
@@ -21,10 +15,11 @@ const oauth_extras = {
 
 const grant = <const T extends string>(name: T) =>
   Type.Optional(
-    Type.Literal(name, { description: 'Sent by OAuth2 clients (RFC 6749); may be left out.' }),
+    Type.Literal(name, { description: 'Sent by OAuth2 clients (RFC 6749); optional.' }),
   );
 
-export const Login = StrictObject('Login', {
+/** Not `Login`: that differs from the operation `logIn` only in case, and generated clients name files after both. */
+export const Credentials = StrictObject('Credentials', {
   grant_type: grant('password'),
   username: Text({
     minLength: 1,
@@ -32,12 +27,12 @@ export const Login = StrictObject('Login', {
     description: 'The user name or the email.',
     examples: ['ada'],
   }),
-  password: Password('What the account was registered with.'),
-  ...oauth_extras,
+  password: Password('The password of the account.'),
+  ...oauthExtras,
 });
-export type Login = Static<typeof Login>;
+export type Credentials = Static<typeof Credentials>;
 
-/** 256 bits in base64url; anything longer was never ours. */
+/** A token is 256 bits in base64url; a longer one cannot be valid. */
 const REFRESH_TOKEN_LENGTH_MAX = 256;
 const EXAMPLE_TOKEN = 'q3Xv1mJ0b9K7yT5sR2wZ8nL4cF6hG1dE0aU9iO3pVxY';
 
@@ -46,10 +41,10 @@ export const Refresh = StrictObject('Refresh', {
   refresh_token: Text({
     minLength: 1,
     maxLength: REFRESH_TOKEN_LENGTH_MAX,
-    description: 'The latest one of the session.',
+    description: 'The latest refresh token of the session.',
     examples: [EXAMPLE_TOKEN],
   }),
-  ...oauth_extras,
+  ...oauthExtras,
 });
 export type Refresh = Static<typeof Refresh>;
 
@@ -57,7 +52,7 @@ export const Tokens = StrictObject(
   'Tokens',
   {
     access_token: Type.String({
-      description: 'A JWT (RFC 9068), to send as `Authorization: Bearer`.',
+      description: 'A JWT (RFC 9068). Send it as `Authorization: Bearer`.',
       examples: ['eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiIwMTlhIn0.c2lnbmF0dXJl'],
     }),
     token_type: Type.Literal('bearer'),
@@ -66,7 +61,7 @@ export const Tokens = StrictObject(
       examples: [900],
     }),
     refresh_token: Type.String({
-      description: 'For `POST /users/refresh`, once: each refresh gives the next.',
+      description: 'Send it to `POST /users/refresh`, once: each refresh returns the next one.',
       examples: [EXAMPLE_TOKEN],
     }),
   },
@@ -74,20 +69,23 @@ export const Tokens = StrictObject(
 );
 export type Tokens = Static<typeof Tokens>;
 
-export const Session = Resource('Session', {
+export const Session = ResponseObject('Session', {
   id: Id('The session.'),
-  current: Type.Boolean({ description: 'Whether this request belongs to it.', examples: [true] }),
+  current: Type.Boolean({
+    description: 'Whether this request belongs to the session.',
+    examples: [true],
+  }),
   user_agent: Nullable(Type.String(), {
-    description: 'What the device called itself.',
+    description: 'The `User-Agent` of the client.',
     examples: ['curl/8.5.0'],
   }),
   address: Nullable(Type.String(), {
-    description: 'Where it was last used from.',
+    description: 'The IP address that last used the session.',
     examples: ['203.0.113.7'],
   }),
-  created_at: Instant('When it began with a log-in.'),
-  last_used_at: Instant('When it was last refreshed.'),
-  expires_at: Instant('When it ends at the latest.'),
+  created_at: Instant('When the user logged in.'),
+  last_used_at: Instant('When the session was last refreshed.'),
+  expires_at: Instant('When the session ends, if it is not refreshed again.'),
 });
 export type Session = Static<typeof Session>;
 

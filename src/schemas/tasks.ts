@@ -1,29 +1,24 @@
 import { Kind, type Static, Type } from '@sinclair/typebox';
 import { validate as isUuid } from 'uuid';
-import { task_statuses } from '../db/schema.ts';
-import {
-  CommaList,
-  defineKind,
-  Id,
-  Instant,
-  InstantInput,
-  Nullable,
-  OneOf,
-  Page,
-  Parameters,
-  pageParameters,
-  QueryInteger,
-  Resource,
-  Search,
-  SortBy,
-  StrictObject,
-  Text,
-} from './common.ts';
+import { taskStatuses } from '../db/schema.ts';
+import type { FieldError } from '../errors/problem.ts';
+import { ChosenId } from './types/chosen-id.ts';
+import { Id } from './types/id.ts';
+import { FullDate, Instant, InstantInput, InstantOrDate } from './types/instant.ts';
+import { annotated, defineKind } from './types/kind.ts';
+import { DistinctList } from './types/list.ts';
+import { Nullable, Parameters, ResponseObject, StrictObject } from './types/object.ts';
+import { OneOf } from './types/one-of.ts';
+import { Page, pageParameters } from './types/page.ts';
+import { listParameters, QueryInteger, QueryList, Search, SortBy } from './types/query.ts';
+import { Text } from './types/text.ts';
+import { ExpectedVersion } from './types/version.ts';
 
 const title = Text({ minLength: 1, maxLength: 500, visible: true, examples: ['Choose the tiles'] });
 const description = Nullable(Text({ maxLength: 20_000, examples: ['Slate or terracotta?'] }));
-const status = OneOf(task_statuses, {
-  description: 'Entering `done` sets `completed_at`, leaving it clears it.',
+const status = OneOf(taskStatuses, {
+  title: 'TaskStatus',
+  description: 'Setting `done` sets `completed_at`; any other status clears it.',
   examples: ['todo'],
 });
 const priority = Type.Integer({
@@ -32,9 +27,34 @@ const priority = Type.Integer({
   description: 'From 0 (none) to 4 (urgent).',
   examples: [2],
 });
-const due_at = Nullable(InstantInput('When it is due, with any offset.'));
-const assignee_id = Nullable(Id('A member of the project.'), { examples: [null] });
-const label = Text({
+const dueAt = Nullable(
+  InstantInput('When the task is due, with any UTC offset. Not beside `due_on`.'),
+);
+const dueOn = Nullable(
+  FullDate(
+    'The day on which the task is due, without a time. It counts as the end of that day in UTC. At most one of `due_at` and `due_on` is set: to set one in place of the other, set the other to null in the same request.',
+  ),
+  { examples: [null] },
+);
+const assigneeId = Nullable(Id('The assignee, a member of the project.'), { examples: [null] });
+
+defineKind('AssigneeInput', (_, value) =>
+  value === 'me' || (typeof value === 'string' && isUuid(value))
+    ? undefined
+    : { code: 'invalid_id', message: 'must be me or a UUID' },
+);
+
+const assigneeInput = Nullable(
+  Type.Unsafe<string>({
+    [Kind]: 'AssigneeInput',
+    type: 'string',
+    description: 'The assignee, a member of the project: their id, or `me`.',
+  }),
+  { examples: ['me'] },
+);
+
+/** One label. */
+export const label = Text({
   minLength: 1,
   maxLength: 50,
   visible: true,
@@ -42,90 +62,143 @@ const label = Text({
   expected: 'without commas',
 });
 const LABELS_MAX = 20;
-const labels = Type.Array(label, {
-  maxItems: LABELS_MAX,
-  uniqueItems: true,
-  examples: [['shopping']],
-});
+/** A filter names up to this many projects. */
+export const PROJECTS_MAX = 50;
+const labels = DistinctList(label, { itemsMax: LABELS_MAX, examples: [['shopping']] });
 
-/** Those of a task, as they are everywhere. */
-export const task_fields = {
+/** The fields that a task has in every response. */
+export const taskFields = {
   id: Id('The task.'),
   project_id: Id('The project it belongs to.'),
   title,
   description,
   status,
   priority,
-  due_at: Nullable(Instant('When it is due.')),
-  assignee_id,
-  labels,
-  completed_at: Nullable(Instant('When it became done; null while it is not.'), {
+  due_at: Nullable(Instant('When the task is due, if it has a time.')),
+  due_on: Nullable(FullDate('The day on which the task is due, if it has no time.'), {
     examples: [null],
   }),
-  created_at: Instant('When the task was made.'),
-  updated_at: Instant('When it last changed.'),
-  created_by: Nullable(Id('Who made it; null once the account is deleted.')),
+  assignee_id: assigneeId,
+  labels,
+  completed_at: Nullable(Instant('When the status became `done`; null for any other status.'), {
+    examples: [null],
+  }),
+  created_at: Instant('When the task was created.'),
+  updated_at: Instant('When the task last changed.'),
+  created_by: Nullable(Id('The creator; null after the account was deleted.')),
   version: Type.Integer({
     minimum: 1,
-    description: 'Grows by one with each change.',
+    description: 'Increases by one with each change.',
     examples: [1],
   }),
 };
 
-export const Task = Resource('Task', task_fields);
+const Person = ResponseObject('Person', {
+  id: Id('The user.'),
+  username: Type.String({ description: 'The user name.', examples: ['ada'] }),
+});
+export type Person = Static<typeof Person>;
+
+const person = (description: string) =>
+  Type.Optional(Nullable(Person, { description, examples: [null] }));
+
+export const Task = ResponseObject('Task', {
+  ...taskFields,
+  assignee: person('The assignee, with `expand=people`.'),
+  creator: person('The creator, with `expand=people`; null once the account is deleted.'),
+});
 export type Task = Static<typeof Task>;
 
 export const TaskPage = Page('TaskPage', Task);
 export type TaskPage = Static<typeof TaskPage>;
 
-/** What a client may write. Creating and replacing take the same fields with the same defaults. */
+/** The optional writable fields. Creating and replacing a task use the same defaults. */
 const optional = {
   description: Type.Optional(description),
   status: Type.Optional(status),
   priority: Type.Optional(priority),
-  due_at: Type.Optional(due_at),
-  assignee_id: Type.Optional(assignee_id),
+  due_at: Type.Optional(dueAt),
+  due_on: Type.Optional(dueOn),
+  assignee_id: Type.Optional(assigneeInput),
   labels: Type.Optional(labels),
 };
 
 export const TaskWrite = StrictObject(
   'TaskWrite',
-  { title, ...optional },
-  'What is left out gets its default: no description, `todo`, priority 0, no due date, no assignee, no labels.',
+  { id: ChosenId('the task'), title, ...optional },
+  'An omitted field gets its default: no description, `todo`, priority 0, no due date, no assignee, no labels.',
 );
 export type TaskWrite = Static<typeof TaskWrite>;
 
+const expectedVersion = ExpectedVersion({
+  description: 'Write only on this version, as `If-Match` does.',
+});
+
+/** What a task is read with and is not written: accepted unchanged, so that a client can send back what it read. */
+const readBack = Type.Partial(
+  Type.Object({
+    id: annotated(taskFields.id, { readOnly: true }),
+    project_id: annotated(taskFields.project_id, { readOnly: true }),
+    completed_at: annotated(taskFields.completed_at, { readOnly: true }),
+    created_at: annotated(taskFields.created_at, { readOnly: true }),
+    updated_at: annotated(taskFields.updated_at, { readOnly: true }),
+    created_by: annotated(taskFields.created_by, { readOnly: true }),
+  }),
+).properties;
+export type UnwritableField = keyof typeof readBack;
+
+export const TaskReplace = StrictObject(
+  'TaskReplace',
+  {
+    title,
+    ...optional,
+    version: expectedVersion,
+    ...readBack,
+  },
+  'An omitted field gets its default. Read-only fields may be sent back unchanged.',
+);
+export type TaskReplace = Static<typeof TaskReplace>;
+
+/** Without an example: no id of another server would do in a request that is tried out. */
+const moveTo = Type.Optional(
+  annotated(
+    Id(
+      'Moves the task to this project, where you have to be an owner or editor too. The assignee is kept if they are a member there. The histories and the feed have a deletion in the one project and a creation in the other.',
+    ),
+    { examples: undefined },
+  ),
+);
+
 export const TaskPatch = StrictObject(
   'TaskPatch',
-  { title: Type.Optional(title), ...optional },
-  'A merge patch (RFC 7396): what is left out stays, null clears.',
+  { title: Type.Optional(title), ...optional, project_id: moveTo, version: expectedVersion },
+  'A merge patch (RFC 7396): an omitted field keeps its value, null clears it.',
 );
 export type TaskPatch = Static<typeof TaskPatch>;
 
 // --- Batch -----------------------------------------------------------------------------------------------------
 
 const BATCH_OPERATIONS_MAX = 100;
-const version = Type.Optional(
-  Type.Integer({
-    minimum: 1,
-    description: 'Write only on this version.',
-    examples: [1],
-  }),
-);
+const version = ExpectedVersion({
+  description: 'Apply the operation only to this version.',
+  examples: [1],
+});
 
 const operations = [
   StrictObject('TaskBatchCreate', {
     op: Type.Literal('create'),
-    project_id: Id('The project to make a task in.'),
+    project_id: Id('The project of the new task.'),
+    id: ChosenId('the task'),
     title,
     ...optional,
   }),
   StrictObject('TaskBatchUpdate', {
     op: Type.Literal('update'),
-    task_id: Id('The task to change.'),
+    task_id: Id('The task to update.'),
     version,
     title: Type.Optional(title),
     ...optional,
+    project_id: moveTo,
   }),
   StrictObject('TaskBatchDelete', {
     op: Type.Literal('delete'),
@@ -134,7 +207,14 @@ const operations = [
   }),
 ] as const;
 
-const BatchOperation = Type.Union([...operations], { discriminator: { propertyName: 'op' } });
+const BatchOperation = Type.Union([...operations], {
+  discriminator: {
+    propertyName: 'op',
+    mapping: Object.fromEntries(
+      operations.map(({ $id, properties }) => [properties.op.const, `#/components/schemas/${$id}`]),
+    ),
+  },
+});
 export type BatchOperation = Static<typeof BatchOperation>;
 
 export const TaskBatch = StrictObject(
@@ -142,23 +222,37 @@ export const TaskBatch = StrictObject(
   {
     operations: Type.Array(BatchOperation, { minItems: 1, maxItems: BATCH_OPERATIONS_MAX }),
   },
-  'What is left out of an `update` stays, null clears. A task may be named once.',
+  'An `update` keeps omitted fields and clears a field with null. Each task may occur once.',
 );
 export type TaskBatch = Static<typeof TaskBatch>;
 
 export const BatchResults = StrictObject('TaskBatchResults', {
   results: Type.Array(
     StrictObject('TaskBatchResult', {
-      op: OneOf(['create', 'update', 'delete'], { examples: ['create'] }),
+      op: OneOf(['create', 'update', 'delete'], {
+        title: 'TaskBatchOperationKind',
+        examples: ['create'],
+      }),
       task: Task,
     }),
-    { description: 'In the order of the operations. A deleted task is as it was.' },
+    {
+      maxItems: BATCH_OPERATIONS_MAX,
+      description:
+        'The results in the order of the operations. A deleted task is returned as it was.',
+    },
   ),
 });
 export type BatchResults = Static<typeof BatchResults>;
 
 export const TaskPath = Parameters({ task_id: Id('The task.') });
-export const task_sorts = ['created_at', 'updated_at', 'due_at', 'priority', 'title'] as const;
+export const taskSorts = [
+  'created_at',
+  'updated_at',
+  'due_at',
+  'completed_at',
+  'priority',
+  'title',
+] as const;
 
 defineKind('AssigneeFilter', (_, value) =>
   value === 'me' || value === 'none' || isUuid(value)
@@ -166,36 +260,188 @@ defineKind('AssigneeFilter', (_, value) =>
     : { code: 'invalid_id', message: 'must be me, none or a UUID' },
 );
 
-export const TaskListQuery = Parameters({
-  ...pageParameters,
-  sort: SortBy(task_sorts),
-  status: Type.Optional(
-    CommaList(status, {
-      items_max: task_statuses.length,
-      description: 'Any of these statuses, each named once.',
-      examples: ['todo,in_progress'],
+defineKind('CreatorFilter', (_, value) =>
+  value === 'me' || isUuid(value)
+    ? undefined
+    : { code: 'invalid_id', message: 'must be me or a UUID' },
+);
+
+/** A label in a filter. Without a character, it stands for tasks that have no labels: no label is empty. */
+const labelOrNone = Text({
+  minLength: 0,
+  maxLength: 50,
+  pattern: '^(?:[^,!][^,]*)?$',
+  expected:
+    'a label without commas; label_not leaves a label out, and label_all takes one that begins with !',
+});
+
+const statuses = (description: string, example: string[]) =>
+  Type.Optional(
+    QueryList(OneOf(taskStatuses, { title: 'TaskStatus' }), {
+      maxItems: taskStatuses.length,
+      description,
+      examples: [example],
     }),
+  );
+
+const labelList = (item: typeof label, description: string, example: string[]) =>
+  Type.Optional(QueryList(item, { maxItems: LABELS_MAX, description, examples: [example] }));
+
+const priorityFilter = (description: string, example: number) =>
+  Type.Optional(QueryInteger({ minimum: 0, maximum: 4, description, examples: [example] }));
+
+const timeFilter = (description: string, examples = ['2026-12-31T18:00:00+01:00']) =>
+  Type.Optional(
+    InstantOrDate(`${description} A date means the beginning of that day in UTC.`, examples),
+  );
+
+/** What every list of tasks, the count, the calendar and the export of a project can be filtered by. */
+export const filters = {
+  status: statuses('Matches tasks with any of these statuses.', ['todo', 'in_progress']),
+  status_not: statuses('Leaves out tasks with these statuses.', ['done', 'cancelled']),
+  label: labelList(
+    labelOrNone,
+    `Matches tasks with any of these labels, up to ${LABELS_MAX}, exactly as written. An empty item matches tasks without labels: \`label=\`, or \`label=shopping,\`.`,
+    ['shopping', 'urgent'],
   ),
-  label: Type.Optional(
-    CommaList(label, {
-      items_max: LABELS_MAX,
-      description: `Any of these labels, up to ${LABELS_MAX}, exactly as written, each named once.`,
-      examples: ['shopping,urgent'],
-    }),
+  label_all: labelList(label, 'Matches tasks with all of these labels.', ['shopping', 'urgent']),
+  label_not: labelList(
+    labelOrNone,
+    'Leaves out tasks with these labels. An empty item leaves out tasks without labels.',
+    ['waiting'],
   ),
-  priority_min: Type.Optional(
-    QueryInteger({ minimum: 0, maximum: 4, description: 'This priority or above.', examples: [3] }),
-  ),
+  priority: priorityFilter('Exactly this priority.', 4),
+  priority_min: priorityFilter('This priority or above.', 3),
+  priority_max: priorityFilter('This priority or below.', 2),
   assignee_id: Type.Optional(
     Type.Unsafe<string>({
       [Kind]: 'AssigneeFilter',
       type: 'string',
-      description: '`me`, `none`, or the id of a user.',
+      description: '`me`, `none` (unassigned), or the id of a user.',
       examples: ['me'],
     }),
   ),
-  due_before: Type.Optional(InstantInput('Due before this instant, which is after `due_after`.')),
-  due_after: Type.Optional(InstantInput('Due after this instant.')),
+  created_by: Type.Optional(
+    Type.Unsafe<string>({
+      [Kind]: 'CreatorFilter',
+      type: 'string',
+      description: '`me`, or the id of a user.',
+      examples: ['me'],
+    }),
+  ),
+  due: Type.Optional(
+    OneOf(['none', 'any'], {
+      description: 'Tasks without a due date, or with any.',
+      examples: ['none'],
+    }),
+  ),
+  due_from: timeFilter(
+    'Due at this time or later. Windows from `due_from` to `due_before` tile. A task with `due_on` counts as due at the end of that day.',
+    ['2026-12-24'],
+  ),
+  due_after: Type.Optional(
+    InstantOrDate('Due after this time. A date means the end of that day in UTC.', [
+      '2026-12-24T18:00:00+01:00',
+    ]),
+  ),
+  due_before: timeFilter('Due before this time, which is after `due_from` and `due_after`.', [
+    '2026-12-31',
+  ]),
+  completed_from: timeFilter('Done at this time or later.', ['2026-12-24']),
+  completed_before: timeFilter('Done before this time.'),
+  updated_from: timeFilter('Last changed at this time or later.', ['2026-12-24T18:00:00+01:00']),
+  updated_before: timeFilter('Last changed before this time.'),
+  created_from: timeFilter('Created at this time or later.', ['2026-12-24T18:00:00+01:00']),
+  created_before: timeFilter('Created before this time.'),
   q: Type.Optional(Search('the title or the description')),
+};
+
+/** Which projects a list over several has. */
+export const projectFilters = {
+  project_id: Type.Optional(
+    QueryList(Id('A project.'), {
+      maxItems: PROJECTS_MAX,
+      description: `Lists only these of your projects, up to ${PROJECTS_MAX}. One that you do not see is \`not_found\`.`,
+      examples: [['019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23']],
+    }),
+  ),
+  archived: OneOf(['false', 'true', 'any'], {
+    default: 'false',
+    description:
+      'Whether tasks of archived projects are listed: `false` leaves them out, `true` lists no others.',
+    examples: ['any'],
+  }),
+};
+
+const expand = Type.Optional(
+  OneOf(['people'], {
+    description: '`people` adds the assignee and the creator of each task, with their names.',
+    examples: ['people'],
+  }),
+);
+
+export const TaskQuery = Parameters({ expand });
+
+export const TaskListQuery = Parameters({
+  ...pageParameters,
+  sort: SortBy(taskSorts),
+  expand,
+  ...filters,
 });
 export type TaskListQuery = Static<typeof TaskListQuery>;
+
+export const AllTasksQuery = Parameters({
+  ...pageParameters,
+  sort: SortBy(taskSorts),
+  expand,
+  ...projectFilters,
+  ...filters,
+});
+export type AllTasksQuery = Static<typeof AllTasksQuery>;
+
+export const TaskCountQuery = Parameters({ ...projectFilters, ...filters });
+export type TaskCountQuery = Static<typeof TaskCountQuery>;
+
+/** The query parameters that may be repeated. */
+export const repeatableParameters: ReadonlySet<string> = new Set(listParameters(AllTasksQuery));
+
+export type TaskFilters = Omit<TaskListQuery, 'limit' | 'cursor' | 'sort' | 'expand'>;
+
+/** Up to this many tasks are counted exactly. */
+export const TASK_COUNT_MAX = 10_000;
+
+export const TaskCount = StrictObject('TaskCount', {
+  count: Type.Integer({
+    minimum: 0,
+    maximum: TASK_COUNT_MAX,
+    description: `How many tasks there are, up to ${TASK_COUNT_MAX}.`,
+    examples: [42],
+  }),
+  more: Type.Boolean({ description: 'Whether there are more than `count`.', examples: [false] }),
+});
+export type TaskCount = Static<typeof TaskCount>;
+
+/** An assignee who is not a member of the project. @param location of the field: `body.assignee_id`. */
+export const notAMemberError = (location: string): FieldError => ({
+  location,
+  code: 'not_a_member',
+  message: 'must be a member of the project',
+});
+
+/**
+ * Returns what is wrong with a task that has two due dates.
+ * @param set the one that the client set.
+ */
+export const findSecondDueDate = (
+  { due_at, due_on }: Partial<Pick<Task, 'due_at' | 'due_on'>>,
+  set: 'due_at' | 'due_on' = 'due_on',
+): FieldError | undefined => {
+  const other = set === 'due_on' ? 'due_at' : 'due_on';
+  return due_at && due_on
+    ? {
+        location: set,
+        code: 'contradiction',
+        message: `must not be set beside ${other}: one of them is null`,
+      }
+    : undefined;
+};

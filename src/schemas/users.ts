@@ -1,15 +1,19 @@
 import { type Static, Type } from '@sinclair/typebox';
-import { Id, Instant, Resource, StrictObject, Text } from './common.ts';
+import { Id } from './types/id.ts';
+import { Instant } from './types/instant.ts';
+import { ResponseObject, StrictObject } from './types/object.ts';
+import { Text } from './types/text.ts';
 
 export const Username = Text({
   minLength: 3,
   maxLength: 32,
   pattern: '^[A-Za-z0-9_.-]+$',
-  expected: 'letters, digits and the signs _ . - alone',
-  description: 'Unique without regard to case.',
+  expected: 'letters, digits and the characters _ . - only',
+  description: 'Unique, regardless of case.',
   examples: ['ada'],
 });
 
+// Decision: docs/decisions/31-ascii-emails.md
 /** What browsers accept in <input type=email> (HTML Living Standard, "valid email address"), with a real domain. */
 const EMAIL =
   "^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\\.)+[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?$";
@@ -19,28 +23,30 @@ const Email = Text({
   maxLength: 254,
   pattern: EMAIL,
   expected: 'an email address such as ada@example.org',
-  description: 'Unique without regard to case.',
+  description: 'Unique, regardless of case.',
   examples: ['ada@example.org'],
 });
 
-const PASSWORD_LENGTH_MIN = 8;
-const PASSWORD_LENGTH_MAX = 256;
+/** Lengths of the normal form (NFKC), in code points. */
+export const newPasswordLength = { lengthMin: 8, lengthMax: 256 };
+export const passwordLength = { ...newPasswordLength, lengthMin: 1 };
 
-/** A password that somebody claims to have: too short a one is wrong, not invalid. */
+/** An existing password. It has no minimum length: a short one is wrong, not invalid. */
 export const Password = (description: string) =>
   Text({
-    minLength: 1,
-    maxLength: PASSWORD_LENGTH_MAX,
+    minLength: passwordLength.lengthMin,
+    maxLength: passwordLength.lengthMax,
     normalized: true,
     description,
     examples: ['correct horse battery staple'],
   });
 
 const NewPassword = Text({
-  minLength: PASSWORD_LENGTH_MIN,
-  maxLength: PASSWORD_LENGTH_MAX,
+  minLength: newPasswordLength.lengthMin,
+  maxLength: newPasswordLength.lengthMax,
   normalized: true,
-  description: 'Any characters, compared in Unicode normal form NFKC. Common ones are refused.',
+  description:
+    'Any characters, compared in Unicode normal form NFKC. Common passwords are refused.',
   examples: ['correct horse battery staple'],
 });
 
@@ -51,29 +57,33 @@ export const Registration = StrictObject('Registration', {
 });
 export type Registration = Static<typeof Registration>;
 
-export const User = Resource('User', {
+export const User = ResponseObject('User', {
   id: Id('The user.'),
   username: Type.String({ examples: ['ada'] }),
   email: Type.String({ examples: ['ada@example.org'] }),
-  created_at: Instant('When the account was made.'),
+  created_at: Instant('When the account was created.'),
   updated_at: Instant('When the profile last changed.'),
 });
 export type User = Static<typeof User>;
 
 export const UserPatch = StrictObject(
   'UserPatch',
-  { username: Type.Optional(Username), email: Type.Optional(Email) },
+  {
+    username: Type.Optional(Username),
+    email: Type.Optional(Email),
+    password: Type.Optional(Password('Your password. A new email needs it.')),
+  },
   'A merge patch (RFC 7396): what is left out stays.',
 );
 export type UserPatch = Static<typeof UserPatch>;
 
 export const PasswordChange = StrictObject('PasswordChange', {
-  current_password: Password('The password until now.'),
+  current_password: Password('The current password.'),
   new_password: NewPassword,
 });
 export type PasswordChange = Static<typeof PasswordChange>;
 
 export const AccountDeletion = StrictObject('AccountDeletion', {
-  password: Password('Your password: deletion cannot be undone.'),
+  password: Password('Your password. The deletion cannot be undone.'),
 });
 export type AccountDeletion = Static<typeof AccountDeletion>;

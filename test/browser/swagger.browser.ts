@@ -2,54 +2,12 @@
  * The documentation as a person meets it: a real browser on a real server, with nothing else to be reached.
  * Run by `bun run test:browser`. What it saw is kept in `screenshots/`.
  */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test';
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
-import {
-  type Browser,
-  type BrowserContext,
-  chromium,
-  type Locator,
-  type Page,
-} from 'playwright-core';
+import { expect, test } from 'bun:test';
+import type { Locator, Page } from 'playwright-core';
 import { type Persona, useApi } from '../support/api.ts';
+import { useBrowser } from '../support/browser.ts';
 
-const CHROMIUM_PATH = process.env.CHROMIUM_PATH || '/usr/bin/chromium';
-const SCREENSHOTS = join(import.meta.dir, 'screenshots');
-
-/** How long the page may take over one step; a test has several, and a cold browser is slow to start. */
-const STEP_TIMEOUT_MS = 15_000;
-const TEST_TIMEOUT_MS = 90_000;
-setDefaultTimeout(TEST_TIMEOUT_MS);
-
-// Hooks run in the order of this file: the browser lets go of its connections before the server stops.
-let browser: Browser | undefined;
-beforeAll(async () => {
-  if (!existsSync(CHROMIUM_PATH))
-    throw new Error(
-      `There is no Chromium at ${CHROMIUM_PATH}: apt-get install chromium, or set CHROMIUM_PATH`,
-    );
-  browser = await chromium.launch({
-    executablePath: CHROMIUM_PATH,
-    timeout: STEP_TIMEOUT_MS,
-    args: [
-      '--headless',
-      '--no-sandbox',
-      '--disable-gpu',
-      '--disable-background-networking',
-      '--disable-component-update',
-      '--disable-sync',
-      '--disable-quic',
-      '--no-first-run',
-      // A page that asks for another host is found out, and still nothing leaves the machine.
-      '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
-    ],
-  });
-}, TEST_TIMEOUT_MS);
-afterAll(async () => {
-  await browser?.close();
-});
-
+const { visit: open, screenshot } = useBrowser();
 const api = useApi();
 
 test.each(['/swagger', '/swagger/'])('a person authorizes and tries requests out at %s', (path) =>
@@ -61,6 +19,10 @@ test.each(['/swagger', '/swagger/'])('a person authorizes and tries requests out
     await screenshot(page, 'authorized');
     await page.locator('.close-modal').click();
     await page.locator('.dialog-ux').waitFor({ state: 'hidden' });
+
+    const kept = await page.evaluate(() => JSON.stringify({ ...localStorage, ...sessionStorage }));
+    expect(kept).toContain('access_token');
+    expect(kept).not.toContain(ada.password);
 
     const profile = await execute(page, 'GET', '/users/me');
     expect(profile.status).toBe('200');
@@ -94,6 +56,7 @@ test('the page shows the title, the operations under their tags, the schemas, an
     expect(groups.every(({ lines }) => lines.length > 0)).toBe(true);
     expect(await shownGroups(page)).toEqual(groups);
 
+    await page.locator('section.models h4 button').click();
     const schemas = page.locator('section.models .json-schema-2020-12__title');
     await schemas.last().waitFor();
     expect(await schemas.allInnerTexts()).toEqual(Object.keys(components.schemas));
@@ -113,7 +76,7 @@ test('the page shows the title, the operations under their tags, the schemas, an
     expect(faults).toEqual([]);
   }));
 
-test('a wrong password is told in the dialog', () =>
+test('the dialog shows that a password is wrong', () =>
   visit('/swagger', async (page, faults) => {
     const ada = await api.person('ada');
     await authorize(page, ada.username, 'not the password');
@@ -162,52 +125,9 @@ test.each(['/swagger', '/swagger/'])('the policy of the page is in force at %s',
   }),
 );
 
-/**
- * Opens a page of the server, in a browser context of its own, and waits until it is drawn.
- * @param act gets the page and the list of what has gone wrong on it so far, which the context keeps up to date.
- */
-async function visit(path: string, act: (page: Page, faults: string[]) => Promise<void>) {
-  if (!browser) throw new Error('the browser did not start');
-  const context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
-  context.setDefaultTimeout(STEP_TIMEOUT_MS);
-  const faults = noteFaults(context);
-  const page = await context.newPage();
-  try {
-    const response = await page.goto(api.url + path);
-    expect(response?.status()).toBe(200);
-    expect(response?.headers()['content-security-policy']).toStartWith("default-src 'none';");
-    await page.locator('.opblock').first().waitFor();
-    await act(page, faults);
-  } catch (error) {
-    await screenshot(page, 'failed');
-    // What went wrong on the page is mostly why something did not show up on it.
-    throw new Error(`at ${path}: ${faults.join('\n') || 'no fault of the page'}`, { cause: error });
-  } finally {
-    await context.close();
-  }
-}
-
-/** Follows every page and request of a context. @returns a list that grows with each fault. */
-function noteFaults(context: BrowserContext): string[] {
-  const faults: string[] = [];
-  const { host } = new URL(api.url);
-  context.on('request', (request) => {
-    if (new URL(request.url()).host !== host)
-      faults.push(`a request to another host: ${request.url()}`);
-  });
-  context.on('requestfailed', (request) =>
-    faults.push(`${request.failure()?.errorText} of ${request.method()} ${request.url()}`),
-  );
-  context.on('response', (response) => {
-    if (response.status() >= 400)
-      faults.push(`${response.status()} of ${response.request().method()} ${response.url()}`);
-  });
-  context.on('console', (message) => {
-    if (message.type() === 'error') faults.push(`on the console: ${message.text()}`);
-  });
-  context.on('weberror', (error) => faults.push(`thrown on the page: ${error.error().message}`));
-  return faults;
-}
+/** Opens a page of Swagger UI and waits until its operations are shown. */
+const visit = (path: string, act: (page: Page, faults: string[]) => Promise<void>) =>
+  open(api.url + path, '.opblock', act);
 
 async function authorize(page: Page, username: string, password: string) {
   await page.getByRole('button', { name: 'Authorize' }).click();
@@ -276,7 +196,3 @@ async function projectsOf(persona: Persona): Promise<unknown[]> {
   const { body } = await persona.get('/projects/');
   return body.items;
 }
-
-/** Of a page, what is in view; of a place on it, the whole. */
-const screenshot = (target: Page | Locator, name: string) =>
-  target.screenshot({ path: join(SCREENSHOTS, `${name}.png`) });

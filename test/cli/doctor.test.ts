@@ -28,7 +28,7 @@ async function findingsOf(environment: Record<string, string> = {}): Promise<str
   return findings.filter((finding) => finding !== RISKY);
 }
 
-test('a new embedded database needs its migrations, and then nothing', async () => {
+test('a new embedded database has pending migrations, and after them no finding', async () => {
   const environment = { DATA_DIR: join(makeFolder(), 'data') };
   const before = await runCommand(environment, 'doctor', []);
   expect(before.code).toBe(1);
@@ -45,29 +45,29 @@ test('a new embedded database needs its migrations, and then nothing', async () 
   });
 });
 
-test('what is well is left alone, and what the server does not keep is found', async () => {
+test('a good setup has no finding except that the server does not sync to disk', async () => {
   const { code, stdout } = await runCommand({ DATABASE_URL, JWT_SECRET }, 'doctor', []);
   expect(code).toBe(1);
   expect(stdout.match(/^FIX.*$/gm)).toEqual([`FIX   ${RISKY}`]);
 });
 
 describe('secrets', () => {
-  test('none in production', async () => {
+  test('finds no secret in production', async () => {
     expect(await findingsOf({ JWT_SECRET: '', NODE_ENV: 'production' })).toEqual([
       'secrets: JWT_SECRET must be set in production: make one with "openssl rand -base64 48"',
     ]);
   });
 
-  test('none for a database that others may serve too', async () => {
+  test('finds no secret for a database that several machines may serve', async () => {
     const [finding] = await findingsOf({ JWT_SECRET: '' });
     expect(finding).toStartWith('secrets: JWT_SECRET is not set, so each machine makes one');
   });
 
   test.each([
     'abababababababababababababababababab',
-    'this is the secret that nobody ever changes',
+    'this is the secret that never ever changes',
     'change-me-change-me-change-me-change-me',
-  ])('one that is guessed: %s', async (secret) => {
+  ])('finds a guessable secret: %s', async (secret) => {
     const findings = await findingsOf({ JWT_SECRET: secret });
     expect(findings).toEqual([
       'secrets: JWT_SECRET looks like words or a pattern: make one with "openssl rand -base64 48"',
@@ -75,13 +75,13 @@ describe('secrets', () => {
     expect(findings.join()).not.toContain(secret);
   });
 
-  test('the same before and after', async () => {
+  test('finds a previous secret that equals the present one', async () => {
     expect(await findingsOf({ JWT_SECRET_PREVIOUS: JWT_SECRET })).toEqual([
       'secrets: JWT_SECRET_PREVIOUS is the same as JWT_SECRET: take it away',
     ]);
   });
 
-  test('one in a file that others can read', async () => {
+  test('finds a secret in a file that others can read', async () => {
     const DATA_DIR = makeFolder();
     const file = join(DATA_DIR, 'jwt-secret');
     await Bun.write(file, JWT_SECRET);
@@ -95,20 +95,20 @@ describe('secrets', () => {
 });
 
 describe('network', () => {
-  test('open to other machines, and no proxy is told of', async () => {
+  test('finds a HOST that is open to other machines without TRUST_PROXY', async () => {
     const [finding] = await findingsOf({ HOST: '0.0.0.0' });
     expect(finding).toStartWith('network: HOST=0.0.0.0 is open to other machines');
     expect(await findingsOf({ HOST: '0.0.0.0', TRUST_PROXY: '1' })).toEqual([]);
     expect(await findingsOf({ HOST: '::1' })).toEqual([]);
   });
 
-  test('no limits', async () => {
+  test('finds RATE_LIMIT=off', async () => {
     expect(await findingsOf({ RATE_LIMIT: 'off' })).toEqual([
       'network: RATE_LIMIT is off, so passwords can be guessed: turn it on',
     ]);
   });
 
-  test('a site in clear', async () => {
+  test('finds a CORS origin without TLS in production', async () => {
     const CORS_ORIGINS = 'https://app.example.org,http://app.example.org';
     const findings = await findingsOf({ NODE_ENV: 'production', CORS_ORIGINS });
     expect(findings.length).toBe(1);
@@ -118,14 +118,14 @@ describe('network', () => {
 });
 
 describe('database', () => {
-  test('one that cannot be reached', async () => {
+  test('finds a database that cannot be reached', async () => {
     const url = 'postgres://ada:hunter2@127.0.0.1:1/mantou';
     expect(await findingsOf({ DATABASE_URL: url })).toEqual([
       'database: the database/mantou at 127.0.0.1:1 cannot be reached: start PostgreSQL, or correct DATABASE_URL',
     ]);
   });
 
-  test('one that only reads', async () => {
+  test('finds a read-only database', async () => {
     const empty = await createEmptyDatabase();
     await sql.unsafe(
       `alter database ${new URL(empty).pathname.slice(1)} set default_transaction_read_only = on`,
@@ -136,7 +136,7 @@ describe('database', () => {
     await dropDatabase(empty);
   });
 
-  test('one that stores no Unicode', async () => {
+  test('finds a database that stores no Unicode', async () => {
     const name = `test_ascii_${crypto.randomUUID().slice(0, 8)}`;
     await sql.unsafe(
       `create database ${name} template template0 encoding 'SQL_ASCII' locale_provider libc locale 'C'`,
@@ -147,19 +147,19 @@ describe('database', () => {
     await dropDatabase(url);
   });
 
-  test('a pool that wants every connection', async () => {
+  test('finds a pool that takes every connection of the server', async () => {
     const [finding] = await findingsOf({ DATABASE_POOL_SIZE: '1000' });
     expect(finding).toStartWith('database: DATABASE_POOL_SIZE=1000 wants all ');
   });
 
-  test('pools of all workers that want more than there is', async () => {
+  test('finds pools of all workers that take more connections than the server has', async () => {
     const [finding] = await findingsOf({ DATABASE_POOL_SIZE: '300', WORKERS: '64' });
     expect(finding).toStartWith(
       'database: DATABASE_POOL_SIZE=300 for WORKERS=64, and for one that replaces another, wants 19500 connections',
     );
   });
 
-  test('a user who may too little', async () => {
+  test('finds missing privileges', async () => {
     const role = `doctor_${crypto.randomUUID().slice(0, 8)}`;
     await sql.unsafe(`create role ${role} login password 'x'`);
     await sql.unsafe(`grant usage on schema drizzle to ${role}`);
@@ -180,7 +180,7 @@ describe('database', () => {
   });
 });
 
-test('a database of a later version', async () => {
+test('finds a database of a later version', async () => {
   await sql`insert into drizzle.__drizzle_migrations (hash, created_at) values ('later', 9999999999999)`;
   expect(await findingsOf()).toEqual([
     'migrations: the database is of a later version than this program: run that version',
@@ -188,7 +188,7 @@ test('a database of a later version', async () => {
   await sql`delete from drizzle.__drizzle_migrations where hash = 'later'`;
 });
 
-test('a clock that differs from the database’s', async () => {
+test('finds a clock that differs from that of the database', async () => {
   // The database's clock cannot be set, but what answers for it can.
   await sql`create schema clocks`;
   await sql`create function clocks.clock_timestamp() returns timestamptz language sql
@@ -201,7 +201,7 @@ test('a clock that differs from the database’s', async () => {
   await sql.unsafe(`alter database ${database} reset search_path`);
 });
 
-test('a disk that is full, whatever else that stops', async () => {
+test('finds a full disk, also where it stops other checks', async () => {
   const DATA_DIR = makeFolder();
   const { stdout } = await runCommand({ DATA_DIR }, 'doctor', [], {
     prefix: onSmallDisk(DATA_DIR, '1m'),

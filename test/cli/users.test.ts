@@ -6,7 +6,7 @@ import { runCommand } from '../support/command.ts';
 const api = useApi();
 
 const users = (args: string[], stdin = '') =>
-  runCommand({ DATABASE_URL: api.database_url }, 'users', args, { stdin });
+  runCommand({ DATABASE_URL: api.databaseUrl }, 'users', args, { stdin });
 
 const PASSWORD = 'a horse that staples batteries';
 const OTHER_PASSWORD = 'seven correct staples in a row';
@@ -25,8 +25,7 @@ async function create(password = PASSWORD): Promise<string> {
   return name;
 }
 
-const logIn = (username: string, password = PASSWORD) =>
-  api.anonymous.post('/users/login', { username, password });
+const logIn = (username: string, password = PASSWORD) => api.anonymous.logIn(username, password);
 
 /** @returns the one line of a refusal. */
 async function refusal(args: string[], stdin?: string): Promise<string> {
@@ -37,28 +36,28 @@ async function refusal(args: string[], stdin?: string): Promise<string> {
 }
 
 describe('create', () => {
-  test('makes an account that logs in with the password of standard input', async () => {
+  test('makes an account with the password of standard input', async () => {
     expect((await logIn(await create())).status).toBe(200);
   });
 
-  test('makes a password, which is all that standard output holds', async () => {
+  test('generates a password and prints only that on standard output', async () => {
     const { code, stdout } = await users(['create', 'grace', 'grace@example.org']);
     expect(code).toBe(0);
     expect(stdout).toMatch(/^[\w-]{43}\n$/);
     expect((await logIn('grace', stdout.trim())).status).toBe(200);
   });
 
-  test('refuses what the API refuses, with its reasons', async () => {
+  test('refuses what the API refuses, with the same reasons', async () => {
     const name = await create();
     const stdin = ['--password-stdin'];
     expect(await refusal(['create', name.toUpperCase(), 'new@example.org'])).toBe(
-      'User names are unique without regard to case. Choose another.',
+      'Another account has this user name. User names are unique regardless of case.',
     );
     expect(await refusal(['create', 'new-one', `${name}@EXAMPLE.org`])).toStartWith(
-      'Emails are unique without regard to case.',
+      'Another account has this email.',
     );
     expect(await refusal(['create', 'a b', 'nowhere', ...stdin], 'short\n')).toBe(
-      'username: must be letters, digits and the signs _ . - alone; email: must be an email address such as ada@example.org; password: at least 8 characters',
+      'username: must be letters, digits and the characters _ . - only; email: must be an email address such as ada@example.org; password: at least 8 characters',
     );
     expect(
       await refusal(['create', 'new-one', 'new@example.org', ...stdin], 'password1234\n'),
@@ -85,7 +84,7 @@ describe('reset-password', () => {
     expect((await use(token)).status).toBe(200);
   });
 
-  test('revokes API tokens too when told so', async () => {
+  test('with --revoke-tokens revokes the API tokens', async () => {
     const ada = await api.person('ada');
     const token = await makeToken(ada);
     const { code, stdout } = await users(['reset-password', ada.username, '--revoke-tokens']);
@@ -94,17 +93,19 @@ describe('reset-password', () => {
     expect((await use(token)).status).toBe(401);
   });
 
-  test('refuses a weak one and changes nothing', async () => {
+  test('refuses a weak password and changes nothing', async () => {
     const ada = await api.person('ada');
     const args = ['reset-password', ada.username, '--password-stdin'];
-    expect(await refusal(args, `mantou-${ada.username}`)).toStartWith('password: beside your name');
+    expect(await refusal(args, `mantou-${ada.username}`)).toStartWith(
+      'password: must contain at least 8 characters besides your name',
+    );
     expect(await refusal(args, '')).toBe('password: at least 8 characters');
     expect((await logIn(ada.username, ada.password)).status).toBe(200);
   });
 });
 
 describe('disable and enable', () => {
-  test('end the sessions and shut out, API tokens too, and let in again', async () => {
+  test('end the sessions, refuse log-ins and API tokens, and allow them again', async () => {
     const ada = await api.person('ada');
     const token = await makeToken(ada);
     const { code, stderr } = await users(['disable', ada.username.toUpperCase()]);
@@ -118,7 +119,7 @@ describe('disable and enable', () => {
     expect(await sessionsOf(ada.id)).toBe(1);
   });
 
-  test('may be repeated: the first time counts', async () => {
+  test('keep the time of the first call when repeated', async () => {
     const ada = await api.person('ada');
     await users(['disable', ada.username]);
     const [first] = await api.sql`select disabled_at from users where id = ${ada.id}`;
@@ -127,13 +128,50 @@ describe('disable and enable', () => {
     expect(second).toEqual(first);
   });
 
-  test.each(['reset-password', 'disable', 'enable'])('%s knows no stranger', async (name) => {
+  test.each(['reset-password', 'disable', 'enable'])('%s refuses an unknown user', async (name) => {
     expect(await refusal([name, 'nobody'])).toBe('there is no such user');
   });
 });
 
+describe('search', () => {
+  test('prints the accounts whose name or email contains the text literally, in any case', async () => {
+    const ada = await api.person('ada');
+    const other = `${ada.username.slice(0, -1)}_`;
+    const found = async (text: string) =>
+      (await users(['search', text])).stdout.split('\n').map((line) => line.split('\t')[0]);
+    expect(await found(ada.username.toUpperCase())).toContain(ada.username);
+    expect(await found(`${ada.username}@EXAMPLE`)).toContain(ada.username);
+    expect(await found(other)).not.toContain(ada.username);
+    expect(await found('%')).toEqual(['']);
+    expect(await found('\\')).toEqual(['']);
+  });
+});
+
+describe('delete', () => {
+  test('deletes the account and its projects; its tasks in other projects stay', async () => {
+    const [ada, grace] = [await api.person('ada'), await api.person('grace')];
+    const own = await ada.createProject();
+    const shared = await grace.createProject();
+    await grace.post(`/projects/${shared.id}/members`, { username: ada.username, role: 'editor' });
+    const task = await ada.post(`/tasks/projects/${shared.id}`, {
+      title: 'Tiles',
+      assignee_id: ada.id,
+    });
+    expect(await refusal(['delete', ada.username])).toContain('repeat it with --yes');
+    expect((await ada.get(`/projects/${own.id}`)).status).toBe(200);
+    const { code, stderr } = await users(['delete', ada.username, '--yes']);
+    expect([code, stderr]).toEqual([0, `Deleted ${ada.username} and the projects they owned\n`]);
+    expect((await logIn(ada.username, ada.password)).status).toBe(401);
+    const projects = await api.sql`select from projects where id = ${own.id}`;
+    expect(projects.length).toBe(0);
+    const { body } = await grace.get(`/tasks/${task.body.id}`);
+    expect([body.assignee_id, body.created_by, body.version]).toEqual([null, null, 2]);
+    expect(await refusal(['delete', ada.username, '--yes'])).toBe('there is no such user');
+  });
+});
+
 describe('list', () => {
-  test('has every account once, oldest first, and who is disabled', async () => {
+  test('prints every account once, oldest first, and when it was disabled', async () => {
     // More than one query gives, and many of one instant.
     await api.sql`
       insert into users (id, username, email, password_hash, created_at)
@@ -168,12 +206,12 @@ async function makeToken(user: { post: typeof api.anonymous.post }): Promise<str
 
 /** With the credential checked anew: the server remembers it for a few seconds. */
 function use(token: string) {
-  api.clock_offset_ms += 60_000;
+  api.clockOffsetMs += 60_000;
   return api.anonymous.get('/users/me', { headers: { authorization: `Bearer ${token}` } });
 }
 
-async function sessionsOf(user_id: string): Promise<number> {
+async function sessionsOf(userId: string): Promise<number> {
   const [row] =
-    await api.sql`select count(*)::int as number from sessions where user_id = ${user_id}`;
+    await api.sql`select count(*)::int as number from sessions where user_id = ${userId}`;
   return row.number;
 }

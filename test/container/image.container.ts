@@ -5,7 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { engines, version } from '../../package.json';
 import { createDatabase, dropDatabase } from '../support/cluster.ts';
-import { statusOf, until, useProcesses } from '../support/process.ts';
+import { statusOf, useProcesses, waitFor } from '../support/process.ts';
 
 useProcesses();
 const BUILD_TIMEOUT_MS = 900_000;
@@ -106,7 +106,7 @@ async function newVolume(): Promise<string> {
 
 /** The URL that the server has printed at its first start, or a later one. */
 const urlOf = (name: string, starts = 1): Promise<string> =>
-  until(`${name} listens`, async () => {
+  waitFor(`${name} listens`, async () => {
     const { stdout, stderr } = await podman('logs', name);
     const urls = [...stdout.matchAll(/ listening on (http:\S+)/g)].map(([, one]) => one ?? '');
     if ((await podmanWell('inspect', '--format', '{{.State.Status}}', name)) === 'exited')
@@ -140,12 +140,7 @@ const account = {
 /** From register to a done task. */
 async function walk(url: string) {
   await call(`${url}/users/register`, 'POST', undefined, account);
-  const { access_token: token } = await call(
-    `${url}/users/login`,
-    'POST',
-    undefined,
-    account_login,
-  );
+  const { access_token: token } = await call(`${url}/users/login`, 'POST', undefined, credentials);
   const project = await call(`${url}/projects/`, 'POST', token, { name: 'Kitchen' });
   const task = await call(`${url}/tasks/projects/${project.id}`, 'POST', token, { title: 'Tiles' });
   const done = await call(`${url}/tasks/${task.id}`, 'PATCH', token, { status: 'done' });
@@ -153,7 +148,7 @@ async function walk(url: string) {
   return { token, done };
 }
 
-const { email: _, ...account_login } = account;
+const { email: _, ...credentials } = account;
 
 beforeAll(async () => {
   const made = await run([join(import.meta.dir, 'base-image.sh'), BASE, process.execPath]);
@@ -178,7 +173,7 @@ describe('the image', () => {
     expect(size - base).toBeLessThanOrEqual(ADDED_MB_MAX);
   });
 
-  test('has the Bun and the version that package.json names', async () => {
+  test('has the version of Bun and of the project that package.json names', async () => {
     const stages = [...dockerfile.matchAll(/^FROM (\S+)/gm)].map(([, image]) => image);
     expect(new Set(stages)).toEqual(new Set([`oven/bun:${engines.bun}-slim`]));
     const labels = JSON.parse(
@@ -191,7 +186,7 @@ describe('the image', () => {
     });
   });
 
-  test('holds nothing but the program', async () => {
+  test('contains only the program', async () => {
     const listed = await podmanWell(
       'run',
       '--rm',
@@ -217,7 +212,7 @@ describe('the image', () => {
   });
 });
 
-describe('by itself, with a volume', () => {
+describe('alone with a volume', () => {
   let name: string;
   let url: string;
   let walked: Awaited<ReturnType<typeof walk>>;
@@ -228,14 +223,14 @@ describe('by itself, with a volume', () => {
     walked = await walk(url);
   }, TEST_TIMEOUT_MS);
 
-  test('serves from register to a done task, as its own user, as process 1', async () => {
+  test('serves requests from registration to a finished task, as its own user, as PID 1', async () => {
     expect(walked.done.status).toBe('done');
     expect(await podmanWell('exec', name, 'id', '-u')).toBe('1000');
     const command = await podmanWell('exec', name, 'cat', '/proc/1/cmdline');
-    expect(command.split('\0').slice(0, 2)).toEqual(['bun', 'src/server.ts']);
+    expect(command.split('\0').slice(0, 2)).toEqual(['bun', 'src/server/main.ts']);
   });
 
-  test('can write nowhere but to /data', async () => {
+  test('can write only to /data', async () => {
     for (const folder of ['/', '/app', '/tmp', '/home/bun'])
       expect([folder, (await podman('exec', name, 'touch', `${folder}/x`)).code]).not.toEqual([
         folder,
@@ -244,7 +239,7 @@ describe('by itself, with a volume', () => {
     expect((await podman('exec', name, 'touch', '/data/x')).code).toBe(0);
   });
 
-  test('is healthy', async () => {
+  test('becomes healthy', async () => {
     const [image] = JSON.parse(await podmanWell('image', 'inspect', IMAGE));
     const check: string[] = image.Healthcheck.Test;
     expect(check[0]).toBe('CMD');
@@ -268,7 +263,7 @@ describe('by itself, with a volume', () => {
     expect(copied.stderr).toContain('Restored ');
   });
 
-  test('ends by SIGTERM in time with 0, and finds its data and its secret when it starts again', async () => {
+  test('exits with 0 on SIGTERM in time, and keeps its data and its secret for the next start', async () => {
     await podmanWell('stop', '--time', String(STOP_TIMEOUT_SECONDS), name);
     // One that had to be killed has 137.
     expect(await podmanWell('inspect', '--format', '{{.State.ExitCode}}', name)).toBe('0');
@@ -278,7 +273,7 @@ describe('by itself, with a volume', () => {
     expect(task).toEqual(walked.done);
   });
 
-  test('finds its data after it was killed, too', async () => {
+  test('keeps its data after it was killed', async () => {
     await podmanWell('kill', '--signal', 'KILL', name);
     await podmanWell('wait', name);
     await podmanWell('start', name);
@@ -295,7 +290,7 @@ describe('with DATABASE_URL', () => {
   });
   afterAll(() => dropDatabase(DATABASE_URL));
 
-  test('serves from there in production, and keeps nothing of its own', async () => {
+  test('serves from that database in production and stores no data of its own', async () => {
     const JWT_SECRET = 'rJ3vX8qLw2TzN5yKc9Hd0PfGs7Bm4UeA1ioYtRlQnVg';
     const name = await start({ NODE_ENV: 'production', DATABASE_URL, JWT_SECRET });
     const { done } = await walk(await urlOf(name));

@@ -2,8 +2,8 @@
 
 import { env } from 'cloudflare:workers';
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { type Bindings, createWorker, type Worker } from '../../src/edge.ts';
-import type { Log } from '../../src/log.ts';
+import { type Bindings, createWorker, type EdgeWorker } from '../../src/edge/create-worker.ts';
+import type { Log } from '../../src/lib/log.ts';
 import type { Settings } from '../../src/settings.ts';
 
 interface TestBindings extends Bindings {
@@ -27,7 +27,7 @@ const lines = new AsyncLocalStorage<Line[]>();
 const worker = createWorker(SETTINGS, bindings, {
   now: () => now,
   log: (...line) => lines.getStore()?.push(line),
-  address_of: () => '127.0.0.1',
+  addressOf: () => '127.0.0.1',
 });
 
 async function tell(logged: Line[]) {
@@ -50,4 +50,4 @@ export default {
     await tell(logged);
     return response;
   },
-} satisfies Worker;
+} satisfies EdgeWorker;

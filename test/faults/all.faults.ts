@@ -6,7 +6,7 @@ import { expect, setDefaultTimeout, test } from 'bun:test';
 import { useProcesses } from '../support/process.ts';
 import { expectTargets, printReport } from './report.ts';
 
-/** Far beyond what any takes: whoever reaches it hangs. */
+/** Far beyond the time of any fault: one that reaches it hangs. */
 const TEST_TIMEOUT_MS = 1_200_000;
 
 useProcesses();

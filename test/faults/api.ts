@@ -23,16 +23,14 @@ describe('the API', () => {
     const writer = await createWriter(cluster.url);
     const load = beginLoad(writer, () => service.url);
     const kills = times(50);
-    const returns_ms: number[] = [];
+    const returnsMs: number[] = [];
     for (let kill = 0; kill < kills; kill += 1) {
       await load.more(300);
       await service.kill();
       await service.start();
-      returns_ms.push(
-        await expectBack(service, load, performance.now(), () => cluster.url, writer),
-      );
+      returnsMs.push(await expectBack(service, load, performance.now(), () => cluster.url, writer));
     }
-    await settle('kill -9 of the API', returns_ms, cluster.url, writer, await load.end());
+    await settle('kill -9 of the API', returnsMs, cluster.url, writer, await load.end());
     await service.stop();
   });
 
@@ -40,16 +38,16 @@ describe('the API', () => {
     const boots = times(5);
     for (let boot = 0; boot < boots; boot += 1) {
       const DATABASE_URL = await cluster.createDatabase(`empty_${boot}`);
-      const begun_ms = performance.now();
+      const begunMs = performance.now();
       const services = await Promise.all([1, 2, 3].map(() => startService({ DATABASE_URL })));
-      const boot_ms = performance.now() - begun_ms;
+      const bootMs = performance.now() - begunMs;
       const deaths = services.map(watchLiveness);
       const writer = await createWriter(DATABASE_URL);
       let next = 0;
       const load = beginLoad(writer, () => services[next++ % services.length]?.url ?? '');
       await load.more(300);
       for (const end of deaths) expect(await end()).toEqual([]);
-      await settle('three boots at once', [boot_ms], DATABASE_URL, writer, await load.end());
+      await settle('three boots at once', [bootMs], DATABASE_URL, writer, await load.end());
       const sql = new SQL({ url: DATABASE_URL, max: 1 });
       const [row] = await sql`select count(*)::int as number from drizzle.__drizzle_migrations`;
       await sql.close();
@@ -66,23 +64,25 @@ describe('the API', () => {
     const writer = await createWriter(cluster.url);
     const load = beginLoad(writer, () => balancer.url);
     const deaths = watchLiveness(balancer);
-    const returns_ms: number[] = [];
+    const returnsMs: number[] = [];
     const restarts = times(10);
     for (let restart = 0; restart < restarts; restart += 1) {
       await load.more(600);
       const service = services[restart % services.length];
       expect(await service?.stop()).toBe(0);
-      const stopped_ms = performance.now();
+      const stoppedMs = performance.now();
       await service?.start();
       await balancer.finds(service?.url ?? '');
-      returns_ms.push(performance.now() - stopped_ms);
+      returnsMs.push(performance.now() - stoppedMs);
     }
-    expect(await deaths()).toEqual([]);
+    const unanswered = await deaths();
+    expect(balancer.failures).toEqual([]);
+    expect(unanswered).toEqual([]);
     const ledger = await load.end();
     expect([...ledger.outcomes.values()].filter((outcome) => outcome !== 'acknowledged')).toEqual(
       [],
     );
-    await settle('rolling restart', returns_ms, cluster.url, writer, ledger);
+    await settle('rolling restart', returnsMs, cluster.url, writer, ledger);
     await balancer.stop();
     for (const service of services) expect(await service.stop()).toBe(0);
   });

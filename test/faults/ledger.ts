@@ -1,6 +1,6 @@
 /**
  * Clients that write without a pause and keep a ledger of what they were told. Afterwards the ledger is held against the
- * tables: what was acknowledged is there once, what was refused is not there, what nobody sent is not there, and a write
+ * tables: what was acknowledged is there once, what was refused is not there, what no client sent is not there, and a write
  * whose answer was lost is there once or not at all, a batch whole or not at all. Every other client sends an `Idempotency-Key` and repeats a write
  * until it is acknowledged: that is there exactly once, whatever has become of the answers before.
  */
@@ -8,7 +8,7 @@ import { SQL } from 'bun';
 import { v7 as uuidv7 } from 'uuid';
 import { accessTokens } from '../../src/plugins/access-tokens.ts';
 import { readSettings } from '../../src/settings.ts';
-import { until } from '../support/process.ts';
+import { waitFor } from '../support/process.ts';
 import { JWT_SECRET } from './service.ts';
 
 /** Of four kinds: one task or a batch at a time, with a key or without. */
@@ -16,18 +16,18 @@ const WRITERS = 16;
 const BATCH_LENGTH = 20;
 /** Between the name of a batch and the number of a task in it. */
 const OF_BATCH = ' of batch, ';
-/** Whoever was refused waits a little, so that the rest of the machine gets its turn. */
+/** A client waits this long after a refusal, so that other processes can run. */
 const PAUSE_MS = 20;
 /** The longest a request may take: a wait for a connection, a statement, and the silence after its timeout. */
 export const ANSWER_MS_MAX = 12_000;
 
-/** Somebody who writes, and the project that is written to. */
+/** A user who writes, and their project. */
 export interface Writer {
   readonly token: string;
   readonly project_id: string;
 }
 
-/** What a write came to: done; certainly not done; nobody knows. */
+/** The outcome of a write: done, not done, or unknown. */
 type Outcome = 'acknowledged' | 'refused' | 'lost';
 
 export interface Load {
@@ -38,7 +38,7 @@ export interface Load {
   /** Waits for so many more to be acknowledged. */
   more(count: number): Promise<void>;
   /** Waits for the first write that was begun after this moment and acknowledged. @returns when its answer came. */
-  firstSince(moment_ms: number): Promise<number>;
+  firstSince(momentMs: number): Promise<number>;
   /** What was acknowledged since this was asked last. */
   news(): string[];
   /** Lets what is in flight end. @returns the ledger. */
@@ -58,23 +58,26 @@ export interface Ledger {
   readonly improper: string[];
 }
 
-/** Somebody with a project, put into the tables. */
-export async function createWriter(database_url: string): Promise<Writer> {
-  const [user_id, session_id, project_id] = [uuidv7(), uuidv7(), uuidv7()];
-  const username = `writer-${user_id.slice(-12)}`;
-  const sql = new SQL({ url: database_url, max: 1 });
+/** Inserts a user with a project. */
+export async function createWriter(databaseUrl: string): Promise<Writer> {
+  const [userId, sessionId, projectId] = [uuidv7(), uuidv7(), uuidv7()];
+  const username = `writer-${userId.slice(-12)}`;
+  const sql = new SQL({ url: databaseUrl, max: 1 });
   await sql`insert into users (id, username, email, password_hash)
-    values (${user_id}, ${username}, ${`${username}@example.org`}, 'none')`;
-  await sql`insert into sessions (id, user_id, expires_at) values (${session_id}, ${user_id}, now() + interval '1 day')`;
-  await sql`insert into projects (id, name) values (${project_id}, 'Faults')`;
-  await sql`insert into project_members (project_id, user_id, role) values (${project_id}, ${user_id}, 'owner')`;
+    values (${userId}, ${username}, ${`${username}@example.org`}, 'none')`;
+  await sql`insert into sessions (id, user_id, expires_at) values (${sessionId}, ${userId}, now() + interval '1 day')`;
+  await sql`insert into projects (id, name) values (${projectId}, 'Faults')`;
+  await sql`insert into project_members (project_id, user_id, role) values (${projectId}, ${userId}, 'owner')`;
   await sql.close();
   const { tokens } = accessTokens({
     settings: readSettings({ ACCESS_TOKEN_TTL: '1d' }),
-    jwt_secret: JWT_SECRET,
+    jwtSecret: JWT_SECRET,
     now: () => new Date(),
   }).decorator;
-  return { project_id, token: await tokens.sign({ user_id, username, session_id }) };
+  return {
+    project_id: projectId,
+    token: await tokens.sign({ userId, username, sessionId }),
+  };
 }
 
 let titles = 0;
@@ -98,7 +101,7 @@ export function beginLoad({ token, project_id }: Writer, url: () => string): Loa
   const answers: { title: string; begun_ms: number; ended_ms: number }[] = [];
   let told = 0;
   let refused = 0;
-  let longest_answer_ms = 0;
+  let longestAnswerMs = 0;
   let repeated = 0;
   let replayed = 0;
   let running = true;
@@ -126,17 +129,17 @@ export function beginLoad({ token, project_id }: Writer, url: () => string): Loa
   }
 
   async function attempt(asked: Asked): Promise<Outcome> {
-    const begun_ms = performance.now();
+    const begunMs = performance.now();
     // Until the answer says better; a refusal says nothing of the try before.
     const before = outcomes.get(asked.titles[0] ?? '');
     for (const title of asked.titles) outcomes.set(title, 'lost');
     const outcome = await send(asked);
-    const ended_ms = performance.now();
-    longest_answer_ms = Math.max(longest_answer_ms, ended_ms - begun_ms);
+    const endedMs = performance.now();
+    longestAnswerMs = Math.max(longestAnswerMs, endedMs - begunMs);
     const known = before === 'lost' && outcome === 'refused' ? 'lost' : outcome;
     for (const title of asked.titles) {
       outcomes.set(title, known);
-      if (known === 'acknowledged') answers.push({ title, begun_ms, ended_ms });
+      if (known === 'acknowledged') answers.push({ title, begun_ms: begunMs, ended_ms: endedMs });
     }
     return outcome;
   }
@@ -179,7 +182,7 @@ export function beginLoad({ token, project_id }: Writer, url: () => string): Loa
     return body.code === 'overloaded' ? 'refused' : 'lost';
   }
 
-  const begun_ms = performance.now();
+  const begunMs = performance.now();
   const writers = Array.from({ length: WRITERS }, (_, at) => write(at));
   return {
     get acknowledged() {
@@ -190,12 +193,12 @@ export function beginLoad({ token, project_id }: Writer, url: () => string): Loa
     },
     async more(count) {
       const enough = answers.length + count;
-      await until(`${count} more are acknowledged`, () => answers.length >= enough);
+      await waitFor(`${count} more are acknowledged`, () => answers.length >= enough);
     },
-    async firstSince(moment_ms) {
+    async firstSince(momentMs) {
       // They are in the order in which they ended.
-      const first = await until('a write is acknowledged again', () =>
-        answers.find((one) => one.begun_ms >= moment_ms),
+      const first = await waitFor('a write is acknowledged again', () =>
+        answers.find((one) => one.begun_ms >= momentMs),
       );
       return first.ended_ms;
     },
@@ -207,22 +210,29 @@ export function beginLoad({ token, project_id }: Writer, url: () => string): Loa
     async end() {
       running = false;
       await Promise.all(writers);
-      const moments = [begun_ms, ...answers.map((one) => one.ended_ms)];
+      const moments = [begunMs, ...answers.map((one) => one.ended_ms)];
       const gaps = moments.slice(1).map((moment, at) => moment - (moments[at] ?? moment));
-      const longest_gap_ms = gaps.reduce((longest, gap) => Math.max(longest, gap), 0);
-      return { outcomes, improper, repeated, replayed, longest_answer_ms, longest_gap_ms };
+      const longestGapMs = gaps.reduce((longest, gap) => Math.max(longest, gap), 0);
+      return {
+        outcomes,
+        improper,
+        repeated,
+        replayed,
+        longest_answer_ms: longestAnswerMs,
+        longest_gap_ms: longestGapMs,
+      };
     },
   };
 }
 
 /** Those of these writes that are not there exactly once. */
 export async function findWrong(
-  database_url: string,
+  databaseUrl: string,
   { project_id }: Writer,
   titles: string[],
 ): Promise<string[]> {
   if (titles.length === 0) return [];
-  const sql = new SQL({ url: database_url, max: 1 });
+  const sql = new SQL({ url: databaseUrl, max: 1 });
   const rows: { title: string; times: number }[] = await sql`
     select title, count(*)::int as times from tasks
     where project_id = ${project_id} and title in ${sql(titles)} group by title`;
@@ -245,11 +255,11 @@ export interface Verdict {
 
 /** Holds a ledger against the rows of its project. */
 export async function checkLedger(
-  database_url: string,
+  databaseUrl: string,
   { project_id }: Writer,
   outcomes: ReadonlyMap<string, Outcome>,
 ): Promise<Verdict> {
-  const sql = new SQL({ url: database_url, max: 1 });
+  const sql = new SQL({ url: databaseUrl, max: 1 });
   const rows: { title: string; times: number }[] = await sql`
     select title, count(*)::int as times from tasks where project_id = ${project_id} group by title`;
   await sql.close();

@@ -36,17 +36,15 @@ describe('the network', () => {
     const writer = await createWriter(cluster.url);
     const load = beginLoad(writer, () => service.url);
     const deaths = watchLiveness(service);
-    const returns_ms: number[] = [];
+    const returnsMs: number[] = [];
     for (let fault = 0; fault < faults; fault += 1) {
       await load.more(WRITES_BETWEEN);
       await inject(fault);
-      returns_ms.push(
-        await expectBack(service, load, performance.now(), () => cluster.url, writer),
-      );
+      returnsMs.push(await expectBack(service, load, performance.now(), () => cluster.url, writer));
     }
     await load.more(WRITES_BETWEEN);
     expect(await deaths()).toEqual([]);
-    await settle(kind, returns_ms, cluster.url, writer, await load.end());
+    await settle(kind, returnsMs, cluster.url, writer, await load.end());
   }
 
   test('connections cut', () => underLoad('connections cut', times(30), () => proxy.reset()));

@@ -44,21 +44,28 @@ function add(row: Row, more: Row) {
 
 /**
  * Checks what faults of one kind have done to the writes, and counts it.
- * @param returns_ms how long after each the API served again.
+ * @param returnsMs how long after each the API served again.
  */
 export async function settle(
   kind: string,
-  returns_ms: number[],
-  database_url: string,
+  returnsMs: number[],
+  databaseUrl: string,
   writer: Writer,
   ledger: Ledger,
 ) {
-  const verdict = await checkLedger(database_url, writer, ledger.outcomes);
-  const { repeated, replayed, longest_gap_ms: longest_outage_ms } = ledger;
+  const verdict = await checkLedger(databaseUrl, writer, ledger.outcomes);
+  const { repeated, replayed, longest_gap_ms: longestOutageMs } = ledger;
   const row = rows.get(kind) ?? emptyRow();
-  const longest_return_ms = Math.max(...returns_ms);
-  const faults = returns_ms.length;
-  add(row, { ...verdict, faults, repeated, replayed, longest_outage_ms, longest_return_ms });
+  const longestReturnMs = Math.max(...returnsMs);
+  const faults = returnsMs.length;
+  add(row, {
+    ...verdict,
+    faults,
+    repeated,
+    replayed,
+    longest_outage_ms: longestOutageMs,
+    longest_return_ms: longestReturnMs,
+  });
   rows.set(kind, row);
   expect({ ...verdict, improper: [...new Set(ledger.improper)] }).toEqual({
     acknowledged: verdict.acknowledged,

@@ -1,5 +1,5 @@
-/** The API as a process that somebody keeps running: at one port, started again whenever it has ended. */
-import { type Process, start, until } from '../support/process.ts';
+/** The API as a supervised process: at one port, and started again after each end. */
+import { type Process, start, waitFor } from '../support/process.ts';
 
 export const JWT_SECRET = 'a secret of thirty-two bytes or more, for faults';
 export const STATEMENT_TIMEOUT_SECONDS = 2;
@@ -21,14 +21,14 @@ export interface Service {
 export async function startService(environment: Record<string, string>): Promise<Service> {
   const port = freePort();
   const url = `http://127.0.0.1:${port}`;
-  let process_: Process;
+  let running: Process;
   const service: Service = {
     url,
     get process() {
-      return process_;
+      return running;
     },
     async start() {
-      process_ = start({
+      running = start({
         PORT: String(port),
         JWT_SECRET,
         RATE_LIMIT: 'off',
@@ -37,14 +37,14 @@ export async function startService(environment: Record<string, string>): Promise
         DATABASE_STATEMENT_TIMEOUT: `${STATEMENT_TIMEOUT_SECONDS}s`,
         ...environment,
       });
-      await process_.url();
-      await until('it is ready', async () => (await service.status('/health/ready')) === 200);
+      await running.url();
+      await waitFor('it is ready', async () => (await service.status('/health/ready')) === 200);
     },
     async kill() {
-      process_.kill('SIGKILL');
-      await process_.ended;
+      running.kill('SIGKILL');
+      await running.ended;
     },
-    stop: () => process_.stop(),
+    stop: () => running.stop(),
     async status(path) {
       try {
         return (await fetch(url + path, { signal: AbortSignal.timeout(10_000), keepalive: false }))

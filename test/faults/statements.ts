@@ -6,9 +6,9 @@
 import { expect, test } from 'bun:test';
 import { SQL } from 'bun';
 import { sql } from 'drizzle-orm';
-import { openPool, type Pool } from '../../src/db/client.ts';
 import type { Database } from '../../src/db/database.ts';
-import { findFailure } from '../../src/db/failure.ts';
+import { parseDatabaseError } from '../../src/lib/database-error.ts';
+import { createPool, type Pool } from '../../src/postgres/pool.ts';
 import { createCluster } from './cluster.ts';
 import { times } from './report.ts';
 import { POOL_SIZE, STATEMENT_TIMEOUT_SECONDS } from './service.ts';
@@ -67,7 +67,7 @@ const kinds: Record<string, (db: Database, mark: number) => Promise<void>> = {
       () => undefined,
       (error: unknown) => {
         if (isInterruption(error)) throw error;
-        return findFailure(error);
+        return parseDatabaseError(error);
       },
     );
     same(
@@ -114,7 +114,7 @@ function same(found: unknown, expected: unknown) {
 }
 
 /** What killing, cancelling and waiting bring about. */
-const isInterruption = (error: unknown) => findFailure(error)?.unavailable === true;
+const isInterruption = (error: unknown) => parseDatabaseError(error)?.unavailable === true;
 
 test.each([
   ['prepared', true, times(40_000)],
@@ -122,10 +122,10 @@ test.each([
 ] as const)('no statement gets what belongs to another: %s', async (_, prepare, statements) => {
   const cluster = await createCluster();
   const admin = new SQL({ url: cluster.admin_url, max: 1 });
-  const pool: Pool = openPool(cluster.url, {
-    database_pool_size: POOL_SIZE,
-    database_prepare: prepare,
-    database_statement_timeout_seconds: STATEMENT_TIMEOUT_SECONDS,
+  const pool: Pool = createPool(cluster.url, {
+    databasePoolSize: POOL_SIZE,
+    databasePrepare: prepare,
+    databaseStatementTimeoutSeconds: STATEMENT_TIMEOUT_SECONDS,
   });
   await pool.database.execute(sql`create table marks (mark int not null)`);
 

@@ -1,9 +1,9 @@
-/** What whoever looks into an incident finds in the log: each act once, from where, by whom, and no secret. */
+/** The audit log: it has each act once, with its address and user, and no secret. */
 import { describe, expect, test } from 'bun:test';
-import { createLog } from '../../src/log.ts';
+import { createLog } from '../../src/lib/log.ts';
 import { Client, type LogLine, useApi } from '../support/api.ts';
 
-const api = useApi({ rate_limit: true });
+const api = useApi({ rateLimit: true });
 
 /** Does something and gives the lines that were logged meanwhile. */
 async function linesOf(act: () => Promise<unknown>): Promise<LogLine[]> {
@@ -12,11 +12,11 @@ async function linesOf(act: () => Promise<unknown>): Promise<LogLine[]> {
   return [...api.log];
 }
 
-const new_password = 'an entirely different phrase';
+const newPassword = 'an entirely different phrase';
 
 describe('the log tells of', () => {
   test('a registration, a log-in and a log-out', async () => {
-    const fields = { username: 'audited', email: 'audited@example.org', password: new_password };
+    const fields = { username: 'audited', email: 'audited@example.org', password: newPassword };
     const lines = await linesOf(async () => {
       await api.anonymous.post('/users/register', fields);
       const { body } = await api.anonymous.post(
@@ -68,13 +68,19 @@ describe('the log tells of', () => {
   test('a change of password, a token made and revoked, sessions ended, an account deleted', async () => {
     const ada = await api.person();
     const lines = await linesOf(async () => {
-      await ada.put('/users/me/password', { current_password: 'not this one', new_password });
-      await ada.put('/users/me/password', { current_password: ada.password, new_password });
+      await ada.put('/users/me/password', {
+        current_password: 'not this one',
+        new_password: newPassword,
+      });
+      await ada.put('/users/me/password', {
+        current_password: ada.password,
+        new_password: newPassword,
+      });
       const { body } = await ada.post('/users/me/tokens', { name: 'x', scopes: ['read'] });
       await new Client(api, body.token).post('/projects', { name: 'x' });
       await ada.delete(`/users/me/tokens/${body.id}`);
       await ada.delete('/users/me/sessions');
-      await ada.request('DELETE', '/users/me', { password: new_password });
+      await ada.request('DELETE', '/users/me', { password: newPassword });
     });
     expect(lines.map(({ event }) => event)).toEqual([
       'password_check_failed',
@@ -90,7 +96,7 @@ describe('the log tells of', () => {
 
 test('no line holds a password, a token or a hash', async () => {
   const ada = await api.person();
-  const secrets: string[] = [ada.password, new_password, ada.token ?? '', 'not this one'];
+  const secrets: string[] = [ada.password, newPassword, ada.token ?? '', 'not this one'];
   const lines = await linesOf(async () => {
     const { body: tokens } = await api.anonymous.post('/users/login', {
       username: ada.username,
@@ -101,7 +107,10 @@ test('no line holds a password, a token or a hash', async () => {
     await api.anonymous.post('/users/refresh', { refresh_token: 'not this one' });
     const { body: made } = await ada.post('/users/me/tokens', { name: 'x', scopes: ['read'] });
     secrets.push(made.token);
-    await ada.put('/users/me/password', { current_password: ada.password, new_password });
+    await ada.put('/users/me/password', {
+      current_password: ada.password,
+      new_password: newPassword,
+    });
   });
   expect(lines.length).toBeGreaterThan(3);
   const text = JSON.stringify(lines);

@@ -1,9 +1,9 @@
-/** The catalogue of problems against the tests: a code that no test names is a promise that nobody checks. */
+/** The catalogue of problems against the tests: each code is named by a test. */
 import { expect, test } from 'bun:test';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Glob } from 'bun';
-import { catalogue } from '../../src/problem.ts';
+import { catalogue } from '../../src/errors/problem.ts';
 
 const root = join(import.meta.dir, '..');
 const tests = [...new Glob('**/*.test.ts').scanSync(root)]

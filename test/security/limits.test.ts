@@ -1,23 +1,47 @@
 /** Guessing and flooding: what is counted, for whom, until when, and that nothing slips through. */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
-import { openPool } from '../../src/db/client.ts';
-import { limitLogins } from '../../src/handlers/limits.ts';
-import { Problem } from '../../src/problem.ts';
+import type { Database } from '../../src/db/database.ts';
+import { Problem } from '../../src/errors/problem.ts';
+import {
+  consumeLogin,
+  type LoginAttempt,
+  refundUnlessWrong,
+} from '../../src/handlers/login-limits.ts';
+import { createPool } from '../../src/postgres/pool.ts';
 import { readSettings } from '../../src/settings.ts';
 import { type Answer, Api, type Persona, useApi } from '../support/api.ts';
 
+/** As a log-in does it. */
+async function tryLogin(db: Database, attempt: LoginAttempt, verify: () => Promise<boolean>) {
+  const consumed = await consumeLogin(db, attempt, true);
+  return refundUnlessWrong(db, consumed, verify());
+}
+
 /** Behind one proxy, so that each request says where it comes from. */
-const behind_proxy = { rate_limit: true, trusted_proxies: 1 };
-const api = useApi(behind_proxy);
+const behindProxy = { rateLimit: true, trustedProxies: 1 };
+const api = useApi(behindProxy);
 
 let addresses = 0;
 /** Another one at each call. */
 const newAddress = () => `198.51.${100 + Math.floor(++addresses / 250)}.${addresses % 250}`;
 
+/** Verifying costs what the stored hash says: of the lowest parameters, a guess is cheap. A right password renews it. */
+const cheapHash = Bun.password.hash('correct horse battery staple', {
+  algorithm: 'argon2id',
+  memoryCost: 8,
+  timeCost: 1,
+});
+
+async function personAt(where: Api, name?: string): Promise<Persona> {
+  const persona = await where.person(name);
+  await where.sql`update users set password_hash = ${await cheapHash} where id = ${persona.id}`;
+  return persona;
+}
+
 const from = (address: string) => ({ headers: { 'x-forwarded-for': address } });
 
 const logIn = (username: string, password: string, address: string, where: Api = api) =>
-  where.anonymous.post('/users/login', { username, password }, from(address));
+  where.anonymous.logIn(username, password, from(address));
 
 const guess = (username: string, address: string, where: Api = api) =>
   logIn(username, 'not the password', address, where);
@@ -39,31 +63,31 @@ async function hitsOf(limit: string): Promise<number[]> {
   return rows.map(({ hits }: { hits: number }) => hits);
 }
 
-function expectRefusal(answer: Answer, name: string, quota: number, window_seconds: number) {
+function expectRefusal(answer: Answer, name: string, quota: number, windowSeconds: number) {
   expect([answer.status, answer.body.code]).toEqual([429, 'rate_limited']);
-  const wait_seconds = Number(answer.headers.get('retry-after'));
-  expect(wait_seconds).toBeWithin(1, window_seconds + 1);
-  expect(answer.headers.get('ratelimit-policy')).toBe(`"${name}";q=${quota};w=${window_seconds}`);
-  expect(answer.headers.get('ratelimit')).toBe(`"${name}";r=0;t=${wait_seconds}`);
+  const waitSeconds = Number(answer.headers.get('retry-after'));
+  expect(waitSeconds).toBeWithin(1, windowSeconds + 1);
+  expect(answer.headers.get('ratelimit-policy')).toBe(`"${name}";q=${quota};w=${windowSeconds}`);
+  expect(answer.headers.get('ratelimit')).toBe(`"${name}";r=0;t=${waitSeconds}`);
 }
 
 describe('wrong passwords for one account from one address', () => {
-  test('are refused after ten, and so is the right one then', async () => {
-    const [ada, address] = [await api.person(), newAddress()];
+  test('get 429 after ten, and the right password does too', async () => {
+    const [ada, address] = [await personAt(api), newAddress()];
     await guessTimes(10, ada.username, address);
     expectRefusal(await guess(ada.username, address), 'login', 10, 900);
     expectRefusal(await logIn(ada.username, ada.password, address), 'login', 10, 900);
   });
 
-  test('bind neither another address nor another account', async () => {
-    const [ada, bob, address] = [await api.person(), await api.person(), newAddress()];
+  test('limit neither another address nor another account', async () => {
+    const [ada, bob, address] = [await personAt(api), await personAt(api), newAddress()];
     await guessTimes(10, ada.username, address);
     expect((await logIn(ada.username, ada.password, newAddress())).status).toBe(200);
     expect((await logIn(bob.username, bob.password, address)).status).toBe(200);
   });
 
   test('count until the window ends', async () => {
-    const [ada, address] = [await api.person(), newAddress()];
+    const [ada, address] = [await personAt(api), newAddress()];
     await guessTimes(10, ada.username, address);
     expect((await guess(ada.username, address)).status).toBe(429);
     await endWindows();
@@ -72,7 +96,7 @@ describe('wrong passwords for one account from one address', () => {
   });
 
   test('count the same however the account is named', async () => {
-    const [ada, address] = [await api.person('Ada'), newAddress()];
+    const [ada, address] = [await personAt(api, 'Ada'), newAddress()];
     const names = [
       ada.username,
       ada.username.toUpperCase(),
@@ -83,8 +107,8 @@ describe('wrong passwords for one account from one address', () => {
     for (const name of names) expect((await guess(name, address)).status).toBe(429);
   });
 
-  test('count for an account that does not exist, which nothing tells apart', async () => {
-    const [ada, address] = [await api.person(), newAddress()];
+  test('count the same for an account that does not exist', async () => {
+    const [ada, address] = [await personAt(api), newAddress()];
     const nobody = `nobody-${crypto.randomUUID().slice(0, 8)}`;
     const seen = async (name: string) => {
       const answers: unknown[] = [];
@@ -98,8 +122,8 @@ describe('wrong passwords for one account from one address', () => {
     expect((await guess(nobody.toUpperCase(), address)).status).toBe(429);
   });
 
-  test('do not slip through by being sent at once', async () => {
-    const [ada, address] = [await api.person(), newAddress()];
+  test('are limited to ten, also when they are sent at once', async () => {
+    const [ada, address] = [await personAt(api), newAddress()];
     const sent = Array.from({ length: 40 }, () => guess(ada.username, address));
     const statuses = (await Promise.all(sent)).map(({ status }) => status);
     expect(statuses.filter((status) => status === 401).length).toBe(10);
@@ -107,7 +131,7 @@ describe('wrong passwords for one account from one address', () => {
   });
 
   test('of the OAuth2 form count too', async () => {
-    const [ada, address] = [await api.person(), newAddress()];
+    const [ada, address] = [await personAt(api), newAddress()];
     const guessByForm = () =>
       api.anonymous.request('POST', '/users/login', undefined, {
         raw: `username=${ada.username}&password=wrong`,
@@ -122,8 +146,8 @@ describe('wrong passwords for one account from one address', () => {
 });
 
 describe('a right password', () => {
-  test('takes its count back, and no more', async () => {
-    const [ada, address] = [await api.person(), newAddress()];
+  test('takes back its own count alone', async () => {
+    const [ada, address] = [await personAt(api), newAddress()];
     await guessTimes(9, ada.username, address);
     for (let at = 0; at < 3; at += 1)
       expect((await logIn(ada.username, ada.password, address)).status).toBe(200);
@@ -131,9 +155,9 @@ describe('a right password', () => {
     expect((await logIn(ada.username, ada.password, address)).status).toBe(429);
   });
 
-  test('counts nothing at all', async () => {
+  test('counts nothing', async () => {
     await emptyTable();
-    const ada = await api.person();
+    const ada = await personAt(api);
     for (let at = 0; at < 15; at += 1)
       expect((await logIn(ada.username, ada.password, newAddress())).status).toBe(200);
     const [{ hits }] = await api.sql`select sum(hits)::int as hits from rate_limits`;
@@ -141,10 +165,32 @@ describe('a right password', () => {
   });
 });
 
-describe('wrong passwords from one address', () => {
-  test('are refused after a hundred, whatever the account', async () => {
+describe('unknown addresses of calendars from one address', () => {
+  const unknown = (address: string) =>
+    api.anonymous.get(`/calendars/${'x'.repeat(43)}.ics`, from(address));
+
+  test('get 429 after a hundred, and one that exists does not', async () => {
     await emptyTable();
-    const [ada, bob, address] = [await api.person(), await api.person(), newAddress()];
+    const [ada, address] = [await personAt(api), newAddress()];
+    const { body } = await ada.post('/users/me/calendars', { name: 'phone' });
+    expect((await unknown(address)).status).toBe(404);
+    expect((await api.anonymous.get('/calendars/x.ics', from(address))).status).toBe(404);
+    expect(await hitsOf('calendar')).toEqual([1]);
+    await setHits('calendar', 99);
+    expect((await unknown(address)).status).toBe(404);
+    expectRefusal(await unknown(address), 'calendar', 100, 900);
+    expect((await unknown(newAddress())).status).toBe(404);
+    // Others behind the same address keep their calendars.
+    expect((await api.anonymous.get(body.url, from(address))).status).toBe(200);
+    await endWindows();
+    expect((await unknown(address)).status).toBe(404);
+  });
+});
+
+describe('wrong passwords from one address', () => {
+  test('get 429 after a hundred, for any account', async () => {
+    await emptyTable();
+    const [ada, bob, address] = [await personAt(api), await personAt(api), newAddress()];
     await emptyTable();
     await guessTimes(1, ada.username, address);
     await setHits('login-address', 99);
@@ -155,7 +201,7 @@ describe('wrong passwords from one address', () => {
   });
 
   test('raise no other counter once they are refused', async () => {
-    const [ada, address] = [await api.person(), newAddress()];
+    const [ada, address] = [await personAt(api), newAddress()];
     await emptyTable();
     await guessTimes(1, ada.username, address);
     await setHits('login-address', 100);
@@ -172,7 +218,7 @@ describe('wrong passwords for one account from many addresses', () => {
 
   /** Strangers have guessed a hundred times. */
   async function lockOut() {
-    ada = await api.person();
+    ada = await personAt(api);
     await emptyTable();
     expect((await logIn(ada.username, ada.password, home)).status).toBe(200);
     await guessTimes(1, ada.username, newAddress());
@@ -186,26 +232,26 @@ describe('wrong passwords for one account from many addresses', () => {
     expectRefusal(unseen, 'login-account', 100, 900);
   });
 
-  test('do not keep the owner out where a session of hers lives', async () => {
+  test('do not lock the owner out where they have a live session', async () => {
     await lockOut();
     expect((await logIn(ada.username, ada.password, home)).status).toBe(200);
     expect((await logIn(`${ada.username}@example.org`, ada.password, home)).status).toBe(200);
   });
 
-  test('bind there too once the session has ended', async () => {
+  test('apply there too once the session has ended', async () => {
     await lockOut();
     await api.sql`update sessions set expires_at = now() where user_id = ${ada.id}`;
     expectRefusal(await logIn(ada.username, ada.password, home), 'login-account', 100, 900);
   });
 
-  test('bind those where somebody else has a session', async () => {
+  test('apply at an address where another user has a session', async () => {
     await lockOut();
-    const [mallory, address] = [await api.person('mallory'), newAddress()];
+    const [mallory, address] = [await personAt(api, 'mallory'), newAddress()];
     expect((await logIn(mallory.username, mallory.password, address)).status).toBe(200);
     expectRefusal(await guess(ada.username, address), 'login-account', 100, 900);
   });
 
-  test('of which ten come from where the owner is are still ten', async () => {
+  test("of which ten come from the owner's address are limited there, and count no further", async () => {
     await lockOut();
     await guessTimes(10, ada.username, home);
     expectRefusal(await guess(ada.username, home), 'login', 10, 900);
@@ -213,8 +259,8 @@ describe('wrong passwords for one account from many addresses', () => {
     expect(await hitsOf('login-account')).toEqual([100]);
   });
 
-  test('are not brought about by one address that goes on after its ten', async () => {
-    const bob = await api.person();
+  test('do not grow by one address that continues after its ten', async () => {
+    const bob = await personAt(api);
     await emptyTable();
     const address = newAddress();
     await guessTimes(10, bob.username, address);
@@ -224,13 +270,13 @@ describe('wrong passwords for one account from many addresses', () => {
   });
 });
 
-describe('the password of somebody logged in', () => {
-  test('may be wrong ten times, whatever it is asked for', async () => {
-    const ada = await api.person();
-    const change = (current_password: string, address: string) =>
+describe('the password of a logged-in user', () => {
+  test('may be wrong ten times, over all operations that ask for it', async () => {
+    const ada = await personAt(api);
+    const change = (currentPassword: string, address: string) =>
       ada.put(
         '/users/me/password',
-        { current_password, new_password: 'a new and better password' },
+        { current_password: currentPassword, new_password: 'a new and better password' },
         from(address),
       );
     const remove = (password: string, address: string) =>
@@ -272,12 +318,12 @@ describe('registrations', () => {
 });
 
 describe('refreshes', () => {
-  const refresh = (refresh_token: string, address: string) =>
-    api.anonymous.post('/users/refresh', { refresh_token }, from(address));
+  const refresh = (refreshToken: string, address: string) =>
+    api.anonymous.post('/users/refresh', { refresh_token: refreshToken }, from(address));
 
   test('are sixty a minute for a token', async () => {
     await emptyTable();
-    const ada = await api.person();
+    const ada = await personAt(api);
     const { body } = await logIn(ada.username, ada.password, newAddress());
     expect((await refresh(body.refresh_token, newAddress())).status).toBe(200);
     await setHits('refresh', 60);
@@ -297,7 +343,7 @@ describe('refreshes', () => {
 
 describe('the table', () => {
   test('holds no name and no address in clear', async () => {
-    const [ada, address] = [await api.person(), newAddress()];
+    const [ada, address] = [await personAt(api), newAddress()];
     await emptyTable();
     await guessTimes(1, ada.username, address);
     await guessTimes(1, `${ada.username}@example.org`, address);
@@ -306,7 +352,7 @@ describe('the table', () => {
     for (const { key } of rows) expect(key).toMatch(/^[a-z-]+:[0-9a-f]{64}$/);
   });
 
-  test('loses what is over, a little at each count, and nothing else', async () => {
+  test('loses expired rows, a few at each count, and no others', async () => {
     await emptyTable();
     await api.sql`insert into rate_limits (key, hits, resets_at)
       select 'old:' || n, 1, now() - interval '1 minute' from generate_series(1, 25) n`;
@@ -319,9 +365,9 @@ describe('the table', () => {
     expect((await hitsOf('new')).length).toBe(25);
   });
 
-  test('is never waited for in a circle, and no counter passes its quota', async () => {
+  test('causes no deadlock, and no counter exceeds its quota', async () => {
     await emptyTable();
-    const pool = openPool(api.database_url, readSettings({ DATABASE_POOL_SIZE: '20' }));
+    const pool = createPool(api.databaseUrl, readSettings({ DATABASE_POOL_SIZE: '20' }));
     const worst: string[] = [];
     let wrong = 0;
     const tries = Array.from({ length: 400 }, async (_, at) => {
@@ -332,7 +378,7 @@ describe('the table', () => {
       };
       const right = at % 5 === 0;
       try {
-        await limitLogins(pool.database, true, attempt, async () => right);
+        await tryLogin(pool.database, attempt, async () => right);
         if (!right) wrong += 1;
         if (at % 10 === 0) await endWindowsOfSome();
       } catch (error) {
@@ -353,11 +399,11 @@ describe('the table', () => {
   });
 });
 
-test('what is not a wrong password does not count', async () => {
+test('a refusal without a wrong password does not count', async () => {
   await emptyTable();
-  const pool = openPool(api.database_url, readSettings({}));
+  const pool = createPool(api.databaseUrl, readSettings({}));
   const attempt = { username: 'ada', account_id: undefined, address: newAddress() };
-  const failing = limitLogins(pool.database, true, attempt, () => {
+  const failing = tryLogin(pool.database, attempt, async () => {
     throw new Problem('overloaded');
   });
   await expect(failing).rejects.toMatchObject({ code: 'overloaded' });
@@ -368,20 +414,20 @@ test('what is not a wrong password does not count', async () => {
 describe('two processes with one database', () => {
   let other: Api;
   beforeAll(async () => {
-    other = await Api.start({ ...behind_proxy, database_url: api.database_url });
+    other = await Api.start({ ...behindProxy, databaseUrl: api.databaseUrl });
   });
   afterAll(() => other.stop());
 
   test('share the counters', async () => {
-    const [ada, address] = [await api.person(), newAddress()];
+    const [ada, address] = [await personAt(api), newAddress()];
     for (let at = 0; at < 10; at += 1)
       expect((await guess(ada.username, address, at % 2 ? api : other)).status).toBe(401);
     for (const one of [api, other])
       expect((await guess(ada.username, address, one)).status).toBe(429);
   });
 
-  test('let no more through when all come at once', async () => {
-    const [ada, address] = [await api.person(), newAddress()];
+  test('let no more pass when all requests arrive at once', async () => {
+    const [ada, address] = [await personAt(api), newAddress()];
     const sent = Array.from({ length: 30 }, (_, at) =>
       guess(ada.username, address, at % 2 ? api : other),
     );
@@ -407,11 +453,11 @@ describe('requests', () => {
   }
 
   async function withStoppedClock(work: () => Promise<void>) {
-    api.stopped_at_ms = Date.now();
+    api.stoppedAtMs = Date.now();
     try {
       await work();
     } finally {
-      api.stopped_at_ms = undefined;
+      api.stoppedAtMs = undefined;
     }
   }
 
@@ -430,23 +476,63 @@ describe('requests', () => {
       expect((await send(address, {}, '/swagger')).status).toBe(429);
       expect((await send(newAddress())).status).toBe(200);
 
-      api.stopped_at_ms = Number(api.stopped_at_ms) + 1000;
+      api.stoppedAtMs = Number(api.stoppedAtMs) + 1000;
       expect(await sendTimes(200, address)).toEqual([200]);
       expect((await send(address)).status).toBe(429);
-      api.stopped_at_ms += 60_000;
+      api.stoppedAtMs += 60_000;
       expect((await send(address)).headers.get('ratelimit')).toBe('"address";r=1999;t=1');
     }));
 
-  test('of an address that has sent too many are remembered whenever that was', () =>
+  test('with a long body count once more for each 16 KiB of it', () =>
+    withStoppedClock(async () => {
+      const ada = await api.person();
+      const address = newAddress();
+      const raw = JSON.stringify({ name: 'x'.repeat(64 * 1024) });
+      const post = (body: string | ReadableStream<Uint8Array>) =>
+        ada.post('/projects', undefined, {
+          raw: body,
+          headers: { ...from(address).headers, 'content-type': 'application/json' },
+        });
+      const first = await post(raw);
+      expect([first.status, first.headers.get('ratelimit')]).toEqual([422, '"address";r=1995;t=1']);
+      // A body in chunks names no length before it is read.
+      const chunked = await post(new Blob([raw]).stream());
+      expect(chunked.headers.get('ratelimit')).toBe('"address";r=1990;t=1');
+      // The last token admits a body of any length, and what it takes beyond that is a debt.
+      expect(await sendTimes(1989, address)).toEqual([200]);
+      expect((await post(raw)).status).toBe(429);
+      api.stoppedAtMs = Number(api.stoppedAtMs) + 10;
+      expect((await send(address)).status).toBe(200);
+      expect((await send(address)).status).toBe(200);
+      expect((await send(address)).status).toBe(429);
+    }));
+
+  test('with a long body count so for the user too', () =>
+    withStoppedClock(async () => {
+      const ada = await api.person();
+      const { id } = await ada.createProject();
+      const description = 'x'.repeat(9000);
+      const operations = Array.from({ length: 8 }, () => ({
+        op: 'create',
+        project_id: id,
+        title: 'Tiles',
+        description,
+      }));
+      const { headers } = await ada.post('/tasks/batch', { operations }, from(newAddress()));
+      // A request to make the project, one for the batch, and four for its 71 KiB.
+      expect(headers.get('ratelimit')).toBe('"user";r=994;t=1');
+    }));
+
+  test('stay limited when the next generation of buckets begins', () =>
     withStoppedClock(async () => {
       const address = newAddress();
-      const start_ms = Number(api.stopped_at_ms) + 60_000;
+      const startMs = Number(api.stoppedAtMs) + 60_000;
       // Buckets are kept by generations of ten seconds: these are sent at the end of one.
-      api.stopped_at_ms = start_ms;
+      api.stoppedAtMs = startMs;
       await send(address);
-      api.stopped_at_ms = start_ms + 9_900;
+      api.stoppedAtMs = startMs + 9_900;
       expect(await sendTimes(2000, address)).toEqual([200]);
-      api.stopped_at_ms = start_ms + 10_000;
+      api.stoppedAtMs = startMs + 10_000;
       expect(await sendTimes(20, address)).toEqual([200]);
       expect((await send(address)).status).toBe(429);
     }));
@@ -465,7 +551,7 @@ describe('requests', () => {
 
   test('of a user are 1,000 at once, from however many addresses', () =>
     withStoppedClock(async () => {
-      const [ada, bob] = [await api.person(), await api.person()];
+      const [ada, bob] = [await personAt(api), await personAt(api)];
       const authorization = { authorization: `Bearer ${ada.token}` };
       for (let at = 0; at < 10; at += 1)
         expect(await sendTimes(100, newAddress(), authorization, '/users/me')).toEqual([200]);
@@ -476,24 +562,24 @@ describe('requests', () => {
       expect((await bob.get('/users/me', from(newAddress()))).status).toBe(200);
     }));
 
-  test('are told what is left of the tighter limit', () =>
+  test('get the headers of the limit with fewer requests left', () =>
     withStoppedClock(async () => {
-      const [ada, address] = [await api.person(), newAddress()];
-      const of_user = await ada.get('/users/me', from(address));
-      expect(of_user.headers.get('ratelimit-policy')).toBe('"user";q=1000;w=10');
-      expect(of_user.headers.get('ratelimit')).toBe('"user";r=999;t=1');
+      const [ada, address] = [await personAt(api), newAddress()];
+      const ofUser = await ada.get('/users/me', from(address));
+      expect(ofUser.headers.get('ratelimit-policy')).toBe('"user";q=1000;w=10');
+      expect(ofUser.headers.get('ratelimit')).toBe('"user";r=999;t=1');
       expect(await sendTimes(1500, address)).toEqual([200]);
-      const of_address = await ada.get('/users/me', from(address));
-      expect(of_address.headers.get('ratelimit-policy')).toBe('"address";q=2000;w=10');
-      expect(of_address.headers.get('ratelimit')).toBe('"address";r=498;t=8');
+      const ofAddress = await ada.get('/users/me', from(address));
+      expect(ofAddress.headers.get('ratelimit-policy')).toBe('"address";q=2000;w=10');
+      expect(ofAddress.headers.get('ratelimit')).toBe('"address";r=498;t=8');
     }));
 });
 
 describe('RATE_LIMIT=off', () => {
-  const unlimited = useApi({ trusted_proxies: 1, rate_limit: false });
+  const unlimited = useApi({ trustedProxies: 1, rateLimit: false });
 
-  test('counts nothing and says nothing', async () => {
-    const [ada, address] = [await unlimited.person(), newAddress()];
+  test('counts nothing and sends no headers', async () => {
+    const [ada, address] = [await personAt(unlimited), newAddress()];
     for (let at = 0; at < 12; at += 1) {
       const { status, headers } = await guess(ada.username, address, unlimited);
       expect([status, headers.get('ratelimit'), headers.get('ratelimit-policy')]).toEqual([

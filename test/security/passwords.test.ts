@@ -3,13 +3,14 @@ import { describe, expect, test } from 'bun:test';
 import { readdirSync, readFileSync } from 'node:fs';
 import { v7 as uuidv7 } from 'uuid';
 import { createApp } from '../../src/app.ts';
-import { boundedConcurrency } from '../../src/bounded-concurrency.ts';
-import { openPool } from '../../src/db/client.ts';
-import { refuseWeakPassword } from '../../src/handlers/password-rules.ts';
-import { inspectHash, NOBODYS_HASH } from '../../src/passwords/argon2id.ts';
+import { Problem } from '../../src/errors/problem.ts';
+import { limitConcurrency } from '../../src/lib/concurrency-limit.ts';
+import { DUMMY_HASH, hashStatus } from '../../src/passwords/argon2id.ts';
 import { bunPasswords } from '../../src/passwords/bun.ts';
+import { assertStrongPassword, normalizePassword } from '../../src/passwords/policy.ts';
 import type { Passwords } from '../../src/platform.ts';
-import { Problem } from '../../src/problem.ts';
+import { createPool } from '../../src/postgres/pool.ts';
+import { newPasswordLength } from '../../src/schemas/users.ts';
 import { readSettings } from '../../src/settings.ts';
 import { JWT_SECRET, useApi } from '../support/api.ts';
 
@@ -22,7 +23,8 @@ describe('a new password', () => {
   async function judge(candidate: string, username: string, email = `${username}@example.org`) {
     const location = 'body.password';
     try {
-      await refuseWeakPassword(passwords, candidate, { username, email, location });
+      const normalized = normalizePassword(candidate, { ...newPasswordLength, location });
+      await assertStrongPassword(passwords, normalized, { username, email, location });
       return undefined;
     } catch (problem) {
       expect(problem).toBeInstanceOf(Problem);
@@ -118,17 +120,16 @@ describe('a new password', () => {
   });
 });
 
-function logIn(username: string, with_password = password, client = api.anonymous) {
-  return client.post('/users/login', { username, password: with_password });
-}
+const logIn = (username: string, withPassword = password, client = api.anonymous) =>
+  client.logIn(username, withPassword);
 
 let accounts = 0;
-/** Somebody whose hash was put into the table. */
-async function account(password_hash: string) {
+/** Inserts a user with this hash. */
+async function account(passwordHash: string) {
   accounts += 1;
   const [id, username] = [uuidv7(), `hashed-${accounts}`];
   await api.sql`insert into users (id, username, email, password_hash)
-    values (${id}, ${username}, ${`${username}@example.org`}, ${password_hash})`;
+    values (${id}, ${username}, ${`${username}@example.org`}, ${passwordHash})`;
   const row = async () => (await api.sql`select * from users where id = ${id}`)[0];
   return { id, username, row };
 }
@@ -176,10 +177,10 @@ describe('a stored hash', () => {
     const answers = await Promise.all(Array.from({ length: 8 }, () => logIn(ada.username)));
     expect(answers.map(({ status }) => status)).toEqual(Array(8).fill(200));
     expect(await replaced()).toBe(1);
-    expect(inspectHash((await ada.row()).password_hash)).toBe('current');
+    expect(hashStatus((await ada.row()).password_hash)).toBe('current');
   });
 
-  const good = NOBODYS_HASH;
+  const good = DUMMY_HASH;
   const unreadable = [
     '',
     '!',
@@ -214,9 +215,9 @@ describe('a stored hash', () => {
   });
 
   test('is current, outdated or unreadable', async () => {
-    expect(inspectHash(await passwords.hash(password))).toBe('current');
-    expect(inspectHash(NOBODYS_HASH)).toBe('current');
-    expect(inspectHash(await Bun.password.hash(password, weaker))).toBe('outdated');
+    expect(hashStatus(await passwords.hash(password))).toBe('current');
+    expect(hashStatus(DUMMY_HASH)).toBe('current');
+    expect(hashStatus(await Bun.password.hash(password, weaker))).toBe('outdated');
     for (const [name, value] of [
       ['v=19', 'v=16'],
       ['m=19456', 'm=19457'],
@@ -224,8 +225,8 @@ describe('a stored hash', () => {
       ['p=1', 'p=2'],
       ['argon2id', 'argon2i'],
     ] as const)
-      expect(inspectHash(good.replace(name, value))).toBe('outdated');
-    for (const hash of unreadable) expect([hash, inspectHash(hash)]).toEqual([hash, 'unreadable']);
+      expect(hashStatus(good.replace(name, value))).toBe('outdated');
+    for (const hash of unreadable) expect([hash, hashStatus(hash)]).toEqual([hash, 'unreadable']);
   });
 });
 
@@ -286,23 +287,23 @@ describe('hashes at once', () => {
   /** What a promise fails with. */
   const failure = (promise: Promise<unknown> | undefined) => promise?.catch((error) => error);
 
-  test('are bounded: the rest waits in order, and what goes beyond the line is refused at once', async () => {
+  test('are bounded: others wait in order, and those beyond the queue are refused at once', async () => {
     const { started, ends, work } = held();
-    const bound = boundedConcurrency('test', 2, 2);
+    const bound = limitConcurrency('test', 2, 2);
     const runs = ['a', 'b', 'c', 'd'].map((name) => bound.run(work(name)));
-    expect([bound.in_flight, bound.waiting, started]).toEqual([2, 2, ['a', 'b']]);
+    expect([bound.inFlight, bound.waiting, started]).toEqual([2, 2, ['a', 'b']]);
     expect(await failure(bound.run(work('e')))).toMatchObject({ code: 'overloaded' });
 
     ends.get('b')?.resolve('b');
     expect(await runs[1]).toBe('b');
-    expect([bound.in_flight, bound.waiting, started]).toEqual([2, 1, ['a', 'b', 'c']]);
+    expect([bound.inFlight, bound.waiting, started]).toEqual([2, 1, ['a', 'b', 'c']]);
     const later = bound.run(work('f'));
 
     for (const name of ['a', 'c', 'd', 'f']) {
       ends.get(name)?.resolve(name);
       expect(await (runs['abcd'.indexOf(name)] ?? later)).toBe(name);
     }
-    expect([bound.in_flight, bound.waiting, started]).toEqual([0, 0, ['a', 'b', 'c', 'd', 'f']]);
+    expect([bound.inFlight, bound.waiting, started]).toEqual([0, 0, ['a', 'b', 'c', 'd', 'f']]);
   });
 
   test.if(process.platform === 'linux')(
@@ -327,23 +328,23 @@ describe('hashes at once', () => {
 
   test('that fail free their place, whether others wait or not', async () => {
     const { started, ends, work } = held();
-    const bound = boundedConcurrency('test', 1, 1);
+    const bound = limitConcurrency('test', 1, 1);
     const [first, second] = [bound.run(work('a')), bound.run(work('b'))];
     ends.get('a')?.reject(new Error('no memory'));
     expect(await failure(first)).toEqual(new Error('no memory'));
     expect(started).toEqual(['a', 'b']);
     ends.get('b')?.reject(new Error('no memory'));
     expect(await failure(second)).toEqual(new Error('no memory'));
-    expect(bound.in_flight).toBe(0);
+    expect(bound.inFlight).toBe(0);
     const thrown = bound.run(() => {
       throw new Error('before a promise');
     });
     expect(await failure(thrown)).toEqual(new Error('before a promise'));
-    expect(bound.in_flight).toBe(0);
+    expect(bound.inFlight).toBe(0);
   });
 
   test('beyond the bound are answered 503 with Retry-After, and those in flight are not disturbed', async () => {
-    const bound = boundedConcurrency('test', 1, 0);
+    const bound = limitConcurrency('test', 1, 0);
     const begun = Promise.withResolvers<void>();
     const end = Promise.withResolvers<boolean>();
     const holding = stub({
@@ -379,10 +380,10 @@ describe('hashes at once', () => {
 const stub = (changes: Partial<Passwords>): Passwords => ({
   hash: passwords.hash,
   verify: passwords.verify,
-  inTurn: (work) => work(),
+  limitLogins: (work) => work(),
   inspect: passwords.inspect,
   common: passwords.common,
-  in_flight: 0,
+  inFlight: 0,
   waiting: 0,
   ...changes,
 });
@@ -393,18 +394,19 @@ async function serveWith(
   work: (post: (login: object) => Promise<Response>) => Promise<void>,
 ) {
   const settings = readSettings({ JWT_SECRET, RATE_LIMIT: 'off' });
-  const pool = openPool(api.database_url, settings);
+  const pool = createPool(api.databaseUrl, settings);
   const app = createApp({
     settings,
-    jwt_secret: JWT_SECRET,
+    jwtSecret: JWT_SECRET,
     database: pool.database,
     passwords: replacement,
     log: () => undefined,
     now: () => new Date(),
-    address_of: () => undefined,
-    streamed: (pieces) => pieces,
-    openapi_document: async () => undefined,
-    swagger_ui_file: async () => undefined,
+    remoteAddress: () => undefined,
+    bindStream: (pieces) => pieces,
+    runUnbounded: (work) => work(),
+    openapiDocument: async () => ({ servers: [], paths: {} }),
+    docsFile: async () => undefined,
   });
   const server = Bun.serve({ port: 0, hostname: '127.0.0.1', fetch: app.fetch });
   try {

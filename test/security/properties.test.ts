@@ -5,17 +5,17 @@
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import fc from 'fast-check';
-import { type Answer, type Client, type Persona, useApi } from '../support/api.ts';
+import { type Answer, type Client, isUnserved, type Persona, useApi } from '../support/api.ts';
 import { component, type Operation, operations } from '../support/document.ts';
+import { casesOf } from '../support/generated.ts';
 
 const api = useApi();
-setDefaultTimeout(120_000);
+setDefaultTimeout(600_000);
 
 /** Hashing a password takes as long as a hundred other requests. */
 const HASHING = ['registerUser', 'logIn', 'changePassword', 'deleteAccount'];
-const RUNS = Number(process.env.PROPERTY_RUNS ?? 800);
-const RUNS_HASHING = 60;
-/** Twenty thousand, unless other runs are asked for. */
+const RUNS = casesOf(48, 800);
+const RUNS_HASHING = casesOf(8, 64);
 const REQUESTS_MIN = 25 * RUNS;
 const BATCH = 8;
 
@@ -230,8 +230,8 @@ function send(
   });
 }
 
-function checkAnswer(answer: Answer) {
-  expect(answer.status).toBeLessThan(500);
+function checkAnswer(operation: Operation, answer: Answer) {
+  if (!(isUnserved(operation) && answer.status === 501)) expect(answer.status).toBeLessThan(500);
   if (answer.status >= 400) {
     expect(answer.text).not.toContain(MARKER);
     expect(answer.text).not.toMatch(
@@ -240,7 +240,7 @@ function checkAnswer(answer: Answer) {
   }
 }
 
-const without_id = (answer: Answer) =>
+const withoutId = (answer: Answer) =>
   `${answer.status} ${answer.text.replace(/"request_id":"[^"]*"/, '')}`;
 
 describe.each(
@@ -266,14 +266,14 @@ describe.each(
               ) + one.query;
             const client = { owner, stranger, nobody: api.anonymous }[one.who] ?? owner;
             const answer = await send(client, operation, fill(ids), one.body, one.headers);
-            checkAnswer(answer);
+            checkAnswer(operation, answer);
             if (one.who === 'owner' || operation.public || !operation.path.includes('{')) return;
             // To others, what exists is as what does not.
             const missing = Object.fromEntries(
               Object.keys(ids).map((name) => [name, crypto.randomUUID()]),
             );
-            expect(without_id(answer)).toBe(
-              without_id(await send(client, operation, fill(missing), one.body, one.headers)),
+            expect(withoutId(answer)).toBe(
+              withoutId(await send(client, operation, fill(missing), one.body, one.headers)),
             );
           }),
         );

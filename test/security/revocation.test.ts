@@ -2,7 +2,7 @@
 import { expect, test } from 'bun:test';
 import { JWT_SECRET } from '../support/api.ts';
 import { createDatabase } from '../support/cluster.ts';
-import { start, until, useProcesses } from '../support/process.ts';
+import { start, useProcesses, waitFor } from '../support/process.ts';
 
 useProcesses();
 
@@ -42,7 +42,7 @@ test('a session that one process ends is ended in the other', async () => {
   expect(await statusAt(here)).toBe(401);
   // What the other process answers once five seconds are over is what counts; how fast it was is not asserted.
   const over = Date.now() + PROMISED_MS;
-  await until(
+  await waitFor(
     'five seconds are over, or the session with them',
     async () => Date.now() > over || (await statusAt(there)) === 401,
   );

@@ -8,13 +8,18 @@ export function registerAt(url: string, username = `somebody-${crypto.randomUUID
   });
 }
 
-/** @returns the access token of a new account. */
-export async function logIn(url: string): Promise<string> {
+/** Registers a user and logs in. @returns the access token. */
+export async function signUpAt(url: string): Promise<string> {
   const { username } = (await (await registerAt(url)).json()) as { username: string };
+  return logInAt(url, username, 'the password');
+}
+
+/** @returns the access token. */
+export async function logInAt(url: string, username: string, password: string): Promise<string> {
   const answer = await fetch(`${url}/users/login`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ username, password: 'the password' }),
+    body: JSON.stringify({ username, password }),
   });
   return ((await answer.json()) as { access_token: string }).access_token;
 }

@@ -1,21 +1,24 @@
 /**
- * One PostgreSQL for the run, one database a file. The cluster stays under `.data/test`, joined as the server joins
- * its own, so runs side by side share it and the next run finds it made. A template, named after the migrations,
- * makes a database in a few hundredths of a second.
+ * One PostgreSQL for all files, one database for each. `test/run.ts` starts the server and names it in
+ * `TEST_POSTGRES_URL`; a plain `bun test` starts it itself. The cluster stays under `.data/test`, so runs at the same
+ * time share it and the next run finds it. A template, named after the migrations, makes a database in a few hundredths
+ * of a second.
  */
 import { afterAll } from 'bun:test';
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SQL } from 'bun';
-import { joinEmbeddedPostgres } from '../../src/db/embedded.ts';
-import { migrate } from '../../src/db/migrate.ts';
+import { migrate } from '../../src/postgres/migrate.ts';
+import { joinTestPostgres } from './postgres.ts';
 
 const root = join(import.meta.dir, '../..');
-export const postgres = await joinEmbeddedPostgres(join(root, '.data/test'));
-const admin = new SQL({ url: postgres.url, max: 1 });
+const shared = process.env.TEST_POSTGRES_URL;
+const postgres = shared === undefined ? await joinTestPostgres() : undefined;
+const postgresUrl = shared ?? postgres?.url ?? '';
+const admin = new SQL({ url: postgresUrl, max: 1 });
 const template = `template_${migrationsHash()}`;
-await prepareCluster();
+await alone(prepareTemplate);
 
 /** Makes a migrated, empty database. @returns its URL. */
 export async function createDatabase(): Promise<string> {
@@ -46,29 +49,25 @@ export async function createEmptyDatabase(): Promise<string> {
   return urlOf(name);
 }
 
+// A process of `test/run.ts` comes here after each of its files, so it keeps the connection until it ends.
 afterAll(async () => {
+  if (!postgres) return;
   await admin.close();
   await postgres.leave();
 });
 
 const newName = () => `test_${process.pid}_${crypto.randomUUID().slice(0, 8)}`;
 
-async function prepareCluster() {
-  // Tests lose nothing that matters if the machine goes down.
-  await admin.unsafe('alter system set fsync = off');
-  await admin.unsafe('alter system set max_connections = 300');
-  await admin`select pg_reload_conf()`;
-  await alone(async () => {
-    const [made] = await admin`select from pg_database where datname = ${template}`;
-    if (made) return;
-    await admin.unsafe(`drop database if exists ${template}_draft with (force)`);
-    await admin.unsafe(`create database ${template}_draft`);
-    await migrate(urlOf(`${template}_draft`));
-    await admin.unsafe(`alter database ${template}_draft rename to ${template}`);
-  });
+async function prepareTemplate() {
+  const [existing] = await admin`select from pg_database where datname = ${template}`;
+  if (existing) return;
+  await admin.unsafe(`drop database if exists ${template}_draft with (force)`);
+  await admin.unsafe(`create database ${template}_draft`);
+  await migrate(urlOf(`${template}_draft`));
+  await admin.unsafe(`alter database ${template}_draft rename to ${template}`);
 }
 
-/** A template can be copied by one at a time. */
+/** Runs the work while no other process runs any: a template can be copied once at a time. */
 async function alone(work: () => Promise<unknown>) {
   await admin`select pg_advisory_lock(1)`;
   try {
@@ -87,7 +86,7 @@ function migrationsHash(): string {
 }
 
 function urlOf(database: string): string {
-  const url = new URL(postgres.url);
+  const url = new URL(postgresUrl);
   url.pathname = `/${database}`;
   return url.href;
 }

@@ -2,6 +2,7 @@
 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { inherited } from './process.ts';
 
 const root = join(import.meta.dir, '../..');
 
@@ -21,7 +22,7 @@ export async function runCommand(
   const script = join(root, `src/cli/${name}.ts`);
   const child = Bun.spawn([...prefix, process.execPath, script, ...args], {
     cwd: tmpdir(),
-    env: { PATH: process.env.PATH, ...environment },
+    env: { ...inherited, ...environment },
     stdin: new Blob([stdin]),
     stdout: 'pipe',
     stderr: 'pipe',
@@ -34,9 +35,9 @@ export async function runCommand(
   return { code, stdout, stderr };
 }
 
-/** What a command is run by that shall find a disk of this size at a folder; nobody else sees it. */
+/** Returns the command prefix that mounts a disk of this size at a folder, for that command alone. */
 export function onSmallDisk(folder: string, size: string): string[] {
   const mount = `mount -t tmpfs -o size=${size},mode=700 tmpfs "${folder}" && exec "$@"`;
-  const become_root = process.getuid?.() === 0 ? [] : ['--map-root-user'];
-  return ['unshare', ...become_root, '--mount', 'sh', '-c', mount, 'sh'];
+  const becomeRoot = process.getuid?.() === 0 ? [] : ['--map-root-user'];
+  return ['unshare', ...becomeRoot, '--mount', 'sh', '-c', mount, 'sh'];
 }

@@ -1,7 +1,7 @@
-/** The server, with a fault that nobody catches, whose message holds what was sent. */
+/** The server, with an uncaught error whose message holds a submitted value. */
 import { sql } from 'drizzle-orm';
 import { drizzle } from 'drizzle-orm/bun-sql';
-import '../../src/server.ts';
+import '../../src/server/main.ts';
 
 const database = drizzle(process.env.DATABASE_URL ?? '');
 const failure = await database

@@ -4,7 +4,7 @@
  */
 import { SQL } from 'bun';
 
-/** The reader is in the large project and in so many others. */
+/** The reader is in the large project and in this many others. */
 export const SHARED_PROJECTS = 8;
 
 export interface Dataset {
@@ -28,15 +28,15 @@ export async function fill(
 ): Promise<Dataset> {
   const sql = new SQL({ url, max: 1 });
   try {
-    // Neither events nor checks: what is written here is whole.
+    // Without triggers and checks: the rows are complete.
     await sql.unsafe('set session_replication_role = replica');
     await sql`insert into users (id, username, email, password_hash)
       select gen_random_uuid(), 'crowd-' || n, 'crowd-' || n || '@example.org', '' from generate_series(0, 49) n`;
     await sql`create temp table place as
       select uuidv7() as project_id, n, case when n = 0 then ${count * large_share}::int else ${tasks_per_project}::int end as size
       from generate_series(0, ${Math.floor((count * (1 - large_share)) / tasks_per_project)}::int) n`;
-    await sql`insert into projects (id, name, name_words, description_words)
-      select project_id, 'Project ' || n, array_to_tsvector(array['project', n::text]), '' from place`;
+    await sql`insert into projects (id, name, name_words, description_words, name_runs, description_runs, words_version)
+      select project_id, 'Project ' || n, array_to_tsvector(array['project', n::text]), '', '', '', -1 from place`;
     await sql`insert into project_members (project_id, user_id, role)
       select project_id, users.id, 'owner' from place join users on username = 'crowd-' || n % 50`;
     await sql`insert into project_members (project_id, user_id, role)
@@ -60,7 +60,8 @@ const LABEL = `'label' || (1 + floor(60 * random() ^ 3))::int`;
 
 const TASKS = `
   insert into tasks (id, project_id, title, title_key, title_words, description, description_words, labels, label_words,
-    status, completed_at, priority, due_at, assignee_id, created_at, updated_at)
+    status, completed_at, priority, due_at, assignee_id, created_at, updated_at, title_runs, description_runs,
+    words_version)
   select uuidv7(created_at - now()), project_id,
     array_to_string(title, ' '), array_to_string(title, ' '),
     array_to_tsvector((select array_agg(distinct scope || word) from unnest(title) word)),
@@ -68,7 +69,7 @@ const TASKS = `
     array_to_tsvector((select array_agg(distinct scope || word) from unnest(description) word)),
     labels, array_to_tsvector(array(select scope || '#' || label from unnest(labels) label)),
     status, case when status = 'done' then created_at end, priority, due_at, assignee_id, created_at,
-    created_at + random() * (now() - created_at)
+    created_at + random() * (now() - created_at), '', '', -1
   from (
     select project_id, right(project_id::text, 6) as scope, created_at,
       case when random() < 0.01 then 'cancelled' else

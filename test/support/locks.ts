@@ -1,11 +1,11 @@
-/** Two at the same rows: somebody else's open transaction, and whoever waits for it. */
+/** Concurrent work on the same rows: an open transaction, and the statement that waits for it. */
 import { SQL } from 'bun';
 import type { Api } from './api.ts';
-import { until } from './process.ts';
+import { waitFor } from './process.ts';
 
-/** A transaction of somebody else, open until it is told to commit. */
-export async function elsewhere(api: Api, work: (sql: SQL) => Promise<unknown>) {
-  const sql = new SQL({ url: api.database_url, max: 1 });
+/** Begins a transaction beside the API. @returns what commits it. */
+export async function openTransaction(api: Api, work: (sql: SQL) => Promise<unknown>) {
+  const sql = new SQL({ url: api.databaseUrl, max: 1 });
   await sql.unsafe('begin');
   await work(sql);
   return async () => {
@@ -14,9 +14,9 @@ export async function elsewhere(api: Api, work: (sql: SQL) => Promise<unknown>) 
   };
 }
 
-/** Until a statement of the API waits for a lock. */
-export const somebodyWaits = (api: Api) =>
-  until('a statement waits for a lock', () => isWaiting(api.sql));
+/** Waits until a statement of the API waits for a lock. */
+export const waitForBlockedQuery = (api: Api) =>
+  waitFor('a statement waits for a lock', () => isWaiting(api.sql));
 
 /** Whether a statement of an API waits for a lock, in the database of this connection. */
 export const isWaiting = async (sql: SQL) => (await countWaiting(sql)) > 0;
@@ -27,7 +27,7 @@ export async function countWaiting(sql: SQL): Promise<number> {
   return rows.length;
 }
 
-/** Holds up whoever wants to write a user, until told otherwise or the work is done. */
+/** Locks the table of users against writers while the work runs, or until the work unlocks it. */
 export async function whileTableIsLocked(
   sql: SQL,
   work: (unlock: () => Promise<unknown>) => Promise<void>,

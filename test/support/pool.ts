@@ -1,6 +1,6 @@
 /**
  * What Hyperdrive is to a worker, on loopback: it keeps the connections to PostgreSQL that workers have left, and lends
- * them to the next, who are spared the process and the log-in of a new one (PostgreSQL, "Frontend/Backend Protocol").
+ * them to the next, which saves the start of a backend and its log-in (PostgreSQL, "Frontend/Backend Protocol").
  */
 import { connect, createServer, type Socket } from 'node:net';
 
@@ -16,6 +16,11 @@ interface Server {
   onReset: ((alive: boolean) => void) | undefined;
 }
 
+/**
+ * Connections to PostgreSQL; a worker beyond them waits until one is given back, as at Hyperdrive. Without a bound a burst
+ * of requests takes all that the server of the tests has, and the rest of the burst gets 503.
+ */
+const CONNECTIONS_MAX = 60;
 const LENGTH_BYTES = 4;
 const DISCARD_ALL = Buffer.from('Q\0\0\0\x10DISCARD ALL\0', 'latin1');
 const AUTHENTICATION_OK = 0;
@@ -28,18 +33,21 @@ export interface Pool {
   readonly lent: number;
   readonly statements: number;
   /** How often a worker waited for an answer: also for the description of a statement that is new to a connection. */
-  readonly round_trips: number;
+  readonly roundTrips: number;
   close(): Promise<void>;
 }
 
-export async function openPool(database_url: string): Promise<Pool> {
-  const target = new URL(database_url);
+export async function openPool(databaseUrl: string): Promise<Pool> {
+  const target = new URL(databaseUrl);
   /** By the startup message, which names user, database and settings. */
   const idle = new Map<string, Server[]>();
   const sockets = new Set<Socket>();
   const clients = new Set<Socket>();
+  const servers = new Set<Server>();
+  /** Told, the longest waiting first, when a connection is given back or closed. */
+  const waiting: (() => void)[] = [];
   let statements = 0;
-  let round_trips = 0;
+  let roundTrips = 0;
 
   const listener = createServer((client) => {
     track(client);
@@ -50,7 +58,7 @@ export async function openPool(database_url: string): Promise<Pool> {
   });
   await new Promise<void>((ready) => listener.listen(0, '127.0.0.1', ready));
   const address = listener.address();
-  const url = new URL(database_url);
+  const url = new URL(databaseUrl);
   url.port = String(typeof address === 'object' ? address?.port : '');
   return {
     url: url.href,
@@ -60,8 +68,8 @@ export async function openPool(database_url: string): Promise<Pool> {
     get statements() {
       return statements;
     },
-    get round_trips() {
-      return round_trips;
+    get roundTrips() {
+      return roundTrips;
     },
     async close() {
       const closed = new Promise((done) => listener.close(done));
@@ -79,16 +87,18 @@ export async function openPool(database_url: string): Promise<Pool> {
 
   async function welcome(client: Socket, startup: Buffer) {
     const key = startup.toString('latin1');
-    const lent = await findIdle(key);
-    const server = lent ?? openServer(startup);
+    const server = await findServer(key, startup);
     if (client.destroyed) return server.socket.destroy();
     server.client = client;
-    if (lent) client.write(server.greeting);
+    client.write(server.greeting);
     const leave = () => {
       if (server.client !== client) return;
       server.client = undefined;
       if (server.pending > 0 || server.is_open_ended) server.socket.destroy();
-      else idle.set(key, [...(idle.get(key) ?? []), server]);
+      else {
+        idle.set(key, [...(idle.get(key) ?? []), server]);
+        waiting.shift()?.();
+      }
     };
     client.on('close', leave);
     onMessages(client, (type, message) => {
@@ -96,10 +106,20 @@ export async function openPool(database_url: string): Promise<Pool> {
       const asks = type === 'Q' || type === 'S';
       if (asks) server.pending += 1;
       if (type === 'E' || type === 'Q') statements += 1;
-      if (asks || type === 'H') round_trips += 1;
+      if (asks || type === 'H') roundTrips += 1;
       server.is_open_ended = !asks;
       server.socket.write(message);
     });
+  }
+
+  /** A connection that its last user has left, or a new one. */
+  async function findServer(key: string, startup: Buffer): Promise<Server> {
+    for (;;) {
+      const server = await findIdle(key);
+      if (server) return server;
+      if (servers.size < CONNECTIONS_MAX) return openServer(startup);
+      await new Promise<void>((free) => waiting.push(free));
+    }
   }
 
   /** A connection that its last user has left, and that is still alive. */
@@ -127,8 +147,9 @@ export async function openPool(database_url: string): Promise<Pool> {
       is_open_ended: false,
       onReset: undefined,
     };
+    servers.add(server);
     socket.write(startup);
-    let is_greeting = false;
+    let isGreeting = false;
     onMessages(socket, (type, message) => {
       const ends = type === 'Z';
       if (server.onReset) {
@@ -138,15 +159,17 @@ export async function openPool(database_url: string): Promise<Pool> {
         return;
       }
       if (type === 'R' && message.readInt32BE(1 + LENGTH_BYTES) === AUTHENTICATION_OK)
-        is_greeting = true;
-      if (is_greeting) server.greeting = Buffer.concat([server.greeting, message]);
+        isGreeting = true;
+      if (isGreeting) server.greeting = Buffer.concat([server.greeting, message]);
       if (ends) {
-        is_greeting = false;
+        isGreeting = false;
         server.pending -= 1;
       }
       server.client?.write(message);
     });
     socket.on('close', () => {
+      servers.delete(server);
+      waiting.shift()?.();
       server.onReset?.(false);
       // A worker that is told nothing would try again and again.
       if (server.greeting.length === 0) server.client?.end(UNREACHABLE);

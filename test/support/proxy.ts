@@ -1,4 +1,4 @@
-/** A loopback relay before the database: a network that can be cut, stalled, slowed down and half closed. */
+/** A loopback relay before the database, or another server: a network that can be cut, stalled, slowed down and half closed. */
 import { connect, createServer, type Socket } from 'node:net';
 
 export interface DatabaseProxy {
@@ -24,11 +24,11 @@ interface Relay {
   server: Socket;
 }
 
-export async function openProxy(database_url: string): Promise<DatabaseProxy> {
-  const target = new URL(database_url);
+export async function openProxy(databaseUrl: string): Promise<DatabaseProxy> {
+  const target = new URL(databaseUrl);
   const relays = new Set<Relay>();
   let stalled = false;
-  let delay_ms = 0;
+  let delayMs = 0;
 
   const listener = createServer({ allowHalfOpen: true }, (client) => {
     const server = connect({
@@ -54,13 +54,13 @@ export async function openProxy(database_url: string): Promise<DatabaseProxy> {
   });
 
   function pass(from: Socket, to: Socket) {
-    let due_ms = 0;
+    let dueMs = 0;
     /** In order, though the delay may change. */
     const later = (act: () => void) => {
-      const now_ms = performance.now();
-      due_ms = Math.max(due_ms, now_ms + delay_ms);
-      if (due_ms <= now_ms) act();
-      else setTimeout(act, due_ms - now_ms);
+      const nowMs = performance.now();
+      dueMs = Math.max(dueMs, nowMs + delayMs);
+      if (dueMs <= nowMs) act();
+      else setTimeout(act, dueMs - nowMs);
     };
     from.on('data', (bytes) =>
       later(() => {
@@ -83,7 +83,7 @@ export async function openProxy(database_url: string): Promise<DatabaseProxy> {
     new Promise<void>((ready) => listener.listen(port, '127.0.0.1', ready));
   await listen(0);
   const address = listener.address();
-  const url = new URL(database_url);
+  const url = new URL(databaseUrl);
   url.port = String(typeof address === 'object' ? address?.port : '');
   return {
     url: url.href,
@@ -107,7 +107,7 @@ export async function openProxy(database_url: string): Promise<DatabaseProxy> {
       destroyAll();
     },
     delay(milliseconds) {
-      delay_ms = milliseconds;
+      delayMs = milliseconds;
     },
     halfClose(side) {
       for (const relay of relays) relay[side].end();

@@ -7,7 +7,8 @@ interface RawAnswer {
   body: string;
 }
 
-const TIMEOUT_MS = 10_000;
+/** Far beyond what an answer takes, also on a busy machine. */
+const TIMEOUT_MS = 60_000;
 
 /** Sends bytes as they are and reads one answer, to the end its Content-Length or the connection gives. */
 export function exchange(url: string, bytes: string | Uint8Array): Promise<RawAnswer> {

@@ -2,6 +2,9 @@
 import type { Client } from './api.ts';
 import type { Operation } from './document.ts';
 
+/** A webhook may have it, but the server does not deliver to it: the address is not a public one. */
+export const WEBHOOK_URL = 'http://127.0.0.1:9/hook';
+
 /** Bodies that pass validation. */
 const bodies: Record<string, (ids: Ids) => unknown> = {
   registerUser: () => ({
@@ -35,24 +38,46 @@ const bodies: Record<string, (ids: Ids) => unknown> = {
     },
     tasks: [],
   }),
+  createCalendarAddress: () => ({ name: 'phone' }),
   createApiToken: () => ({ name: 'report', scopes: ['read'] }),
+  renameLabel: () => ({ name: 'bath' }),
+  createWebhook: () => ({ url: WEBHOOK_URL }),
+  patchWebhook: () => ({ name: 'chat' }),
+  replayWebhook: ({ cursor }) => ({ since: cursor }),
+  rotateWebhookSecret: () => ({}),
+  callMcp: () => ({ jsonrpc: '2.0', id: 1, method: 'tools/list' }),
 };
 
-/** What the parameters of paths stand for. */
+/** What the parameters of paths stand for, and a cursor of the feed of changes. */
 export type Ids = Record<
-  'project_id' | 'task_id' | 'session_id' | 'token_id' | 'user_id' | 'code',
+  | 'project_id'
+  | 'task_id'
+  | 'session_id'
+  | 'token_id'
+  | 'user_id'
+  | 'webhook_id'
+  | 'calendar_id'
+  | 'file'
+  | 'label'
+  | 'code'
+  | 'cursor',
   string
 >;
 
 const random = () => crypto.randomUUID();
-/** Ids of nothing. */
-export const nowhere: Ids = {
+/** Ids that nothing has. */
+export const missingIds: Ids = {
   project_id: random(),
   task_id: random(),
   session_id: random(),
   token_id: random(),
   user_id: random(),
+  webhook_id: random(),
+  calendar_id: random(),
+  file: `${'x'.repeat(43)}.ics`,
+  label: 'kitchen',
   code: 'conflict',
+  cursor: 'x',
 };
 
 interface SendOptions {

@@ -1,10 +1,10 @@
 /** The lists as handlers, on a connection that remembers each statement and can explain it. */
 import { SQL } from 'bun';
 import { drizzle } from 'drizzle-orm/bun-sql';
-import type { CurrentUser } from '../../src/db/access.ts';
 import type { Database } from '../../src/db/database.ts';
 import { listAllTasks, listTasks } from '../../src/handlers/task-lists.ts';
-import type { TaskListQuery } from '../../src/schemas/tasks.ts';
+import type { CurrentUser } from '../../src/schemas/current-user.ts';
+import type { AllTasksQuery } from '../../src/schemas/tasks.ts';
 import { countRowsRead, type Plan } from './dataset.ts';
 
 interface Statement {
@@ -14,8 +14,8 @@ interface Statement {
 
 export interface Lists {
   readonly sql: SQL;
-  /** Lists once. @param project_id undefined for all. @returns how many tasks were found. */
-  list(project_id: string | undefined, parameters: string): Promise<number>;
+  /** Lists once. @param projectId undefined for all. @returns how many tasks were found. */
+  list(projectId: string | undefined, parameters: string): Promise<number>;
   /** How many statements the latest list took, and the rows that the last of them reads once it is prepared. */
   readonly latest: Statement[];
   rowsRead(): Promise<number>;
@@ -29,14 +29,14 @@ export interface Lists {
 /** What a list fetches: its page, and the row that tells of the next. */
 export const PAGE_ROWS = 51;
 
-export function openLists(url: string, user_id: string): Lists {
+export function openLists(url: string, userId: string): Lists {
   const sql = new SQL({ url, max: 1, connection: { jit: 'off' } });
   const latest: Statement[] = [];
   const logger = {
     logQuery: (text: string, parameters: unknown[]) => void latest.push({ text, parameters }),
   };
   const db = drizzle({ client: sql, logger }) as Database;
-  const user: CurrentUser = { id: user_id, username: 'reader', scopes: ['read'] };
+  const user: CurrentUser = { id: userId, username: 'reader', scopes: ['read'] };
   let prepared = 0;
 
   async function explainLatest(options: string): Promise<Record<string, unknown>[]> {
@@ -55,11 +55,11 @@ export function openLists(url: string, user_id: string): Lists {
   return {
     sql,
     latest,
-    async list(project_id, parameters) {
+    async list(projectId, parameters) {
       latest.length = 0;
       const query = queryOf(parameters);
-      const page = project_id
-        ? await listTasks(db, user, project_id, query)
+      const page = projectId
+        ? await listTasks(db, user, projectId, query)
         : await listAllTasks(db, user, query);
       return page.items.length;
     },
@@ -85,21 +85,22 @@ export function openLists(url: string, user_id: string): Lists {
 }
 
 /** As the schema makes it of the URL. */
-function queryOf(parameters: string): TaskListQuery {
+function queryOf(parameters: string): AllTasksQuery {
   const given = new URLSearchParams(parameters);
   const listed = (name: string) => given.get(name)?.split(',');
   return {
     limit: 50,
     sort: '-created_at',
+    archived: 'false',
     ...Object.fromEntries(given),
     ...(given.has('priority_min') && { priority_min: Number(given.get('priority_min')) }),
     ...(given.has('status') && { status: listed('status') }),
     ...(given.has('label') && { label: listed('label') }),
-  } as TaskListQuery;
+  } as AllTasksQuery;
 }
 
 function literal(value: unknown): string {
-  if (typeof value === 'number') return String(value);
+  if (value === null || typeof value === 'number') return String(value);
   if (Array.isArray(value)) return `array[${value.map(literal).join(', ')}]`;
   return `'${String(value).replaceAll("'", "''")}'`;
 }

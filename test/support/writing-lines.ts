@@ -1,5 +1,5 @@
 /** Writes more lines at a time than a pipe takes whole, each as a process of the server would. */
-import { writeLine } from '../../src/standard-error.ts';
+import { writeLine } from '../../src/server/stderr-log.ts';
 
 const TURNS = 20;
 const LINES_A_TURN = 60;

@@ -1,0 +1,65 @@
+CREATE TABLE "feed_timelines" (
+	"id" uuid PRIMARY KEY NOT NULL,
+	"began_position" bigint NOT NULL
+);
+--> statement-breakpoint
+ALTER TABLE "feed" ADD COLUMN "server_run" text;
+--> statement-breakpoint
+-- What follows Drizzle cannot express.
+-- A start of a database server, and the database in it: what a promoted standby, a restored server and a copy of the
+-- database have of their own. Every account may ask for it, also where the functions that read the control file are refused.
+CREATE FUNCTION current_server_run() RETURNS text LANGUAGE sql STABLE
+RETURN extract(epoch FROM pg_postmaster_start_time())::text || '/' || (SELECT oid::text FROM pg_database WHERE datname = current_database());
+--> statement-breakpoint
+INSERT INTO feed_timelines (id, began_position) SELECT epoch, 0 FROM feed;
+--> statement-breakpoint
+UPDATE feed SET server_run = current_server_run();
+--> statement-breakpoint
+-- As before; besides, the first call after a start of the server begins a timeline, before it assigns a position.
+CREATE OR REPLACE FUNCTION sequence_events(retention interval) RETURNS boolean LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+DECLARE
+	placed_max CONSTANT int := 10000;
+	place bigint;
+	placed bigint;
+	pruned bigint;
+	first_timeline uuid;
+	known_run text;
+BEGIN
+	IF EXISTS (SELECT FROM feed WHERE server_run = current_server_run()) AND NOT EXISTS (SELECT FROM events WHERE position IS NULL) THEN
+		RETURN false;
+	END IF;
+	IF NOT EXISTS (SELECT FROM feed) THEN
+		INSERT INTO feed (epoch, last_position, pruned_position)
+		SELECT gen_random_uuid(), coalesce(max(position), 0), coalesce(min(position) - 1, 0) FROM events
+		ON CONFLICT DO NOTHING;
+	END IF;
+	SELECT last_position, epoch, server_run INTO place, first_timeline, known_run FROM feed FOR UPDATE;
+	IF NOT EXISTS (SELECT FROM feed_timelines WHERE id = first_timeline) THEN
+		DELETE FROM feed_timelines;
+		INSERT INTO feed_timelines (id, began_position) VALUES (first_timeline, 0);
+		UPDATE feed SET server_run = current_server_run();
+	ELSIF known_run IS DISTINCT FROM current_server_run() THEN
+		-- What owns no position here may own some elsewhere, so its name is not used again; what is pruned owns none any more.
+		DELETE FROM feed_timelines t WHERE id <> first_timeline AND (began_position >= place OR EXISTS (
+			SELECT FROM feed_timelines later, feed
+			WHERE later.began_position > t.began_position AND later.began_position < feed.pruned_position));
+		INSERT INTO feed_timelines (id, began_position) VALUES (gen_random_uuid(), place);
+		UPDATE feed SET server_run = current_server_run();
+	END IF;
+	UPDATE events SET position = place + fresh.n
+	FROM (SELECT id, row_number() OVER (ORDER BY number) AS n
+		-- Those that are being deleted are left out, not waited for.
+		FROM (SELECT id, number FROM events WHERE position IS NULL ORDER BY number LIMIT placed_max FOR UPDATE SKIP LOCKED) e) fresh
+	WHERE events.id = fresh.id;
+	GET DIAGNOSTICS placed = ROW_COUNT;
+	-- More than come in, so they never pile up.
+	WITH old AS (
+		DELETE FROM events WHERE id IN (
+			SELECT id FROM events WHERE at < now() - retention AND position IS NOT NULL
+			ORDER BY at LIMIT 2 * placed + 10 FOR UPDATE SKIP LOCKED)
+		RETURNING position)
+	SELECT max(position) INTO pruned FROM old;
+	UPDATE feed SET last_position = place + placed, pruned_position = greatest(pruned_position, pruned);
+	PERFORM pg_notify('mantou_changes', '');
+	RETURN placed = placed_max;
+END $$;

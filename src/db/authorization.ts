@@ -1,0 +1,335 @@
+/**
+ * Authorization, in the WHERE. A user sees a project, and all that is in it, through a row of `project_members`; their
+ * role and the state of the project decide what they may do there. Every statement joins one of the fragments below, and
+ * none loads a row to check it afterwards.
+ */
+// Decision: docs/decisions/28-lock-order.md
+// Decision: docs/decisions/30-owner-is-a-member.md
+import {
+  and,
+  type Column,
+  eq,
+  inArray,
+  isNull,
+  type SQL,
+  type SQLWrapper,
+  sql,
+  type WithSubquery,
+} from 'drizzle-orm';
+import type { SelectedFieldsFlat } from 'drizzle-orm/pg-core/query-builders/select.types';
+import { Problem } from '../errors/problem.ts';
+import type {
+  Actor,
+  CurrentUser,
+  ExpectedVersions,
+  LoggedInUser,
+} from '../schemas/current-user.ts';
+import type { Calls } from './batching.ts';
+import type { Database } from './database.ts';
+import type { QueryParam, QueryParams, TypedQuery } from './prepared.ts';
+import { columnsOf } from './row-mapper.ts';
+import {
+  api_tokens,
+  project_members,
+  projects,
+  type Role,
+  sessions,
+  tasks,
+  users,
+} from './schema.ts';
+
+/** The part of a user that a query needs. */
+export type UserParam = QueryParams<Pick<CurrentUser, 'id'>>;
+
+/** The part of a user that a query needs which writes. */
+export type ActorParam = QueryParams<Actor>;
+
+export const actorOf = ({ id, apiTokenName = '' }: CurrentUser): Actor => ({
+  id,
+  token_name: apiTokenName,
+});
+
+/** The condition that a membership is the user's, in a project whose import, if it was imported, is complete. */
+export const membershipOf = (user: UserParam) =>
+  and(eq(project_members.user_id, user.id), isNull(project_members.importing_since));
+
+/** The condition of a join: `project_members` has the user's membership in the project of the row. */
+export const visibleTo = (user: UserParam, projectId: Column) =>
+  and(eq(project_members.project_id, projectId), membershipOf(user));
+
+const accessColumns = {
+  project_id: projects.id,
+  role: project_members.role,
+  archived_at: projects.archived_at,
+};
+
+/** The user's role in a project and the project's state; no row if it is invisible. */
+export const selectAccess = (db: Database, user: UserParam, projectId: QueryParam, also?: SQL) =>
+  db
+    .select(accessColumns)
+    .from(projects)
+    .innerJoin(project_members, visibleTo(user, projects.id))
+    .where(and(eq(projects.id, projectId), also));
+
+/** `with access as …`: what `selectAccess` returns. */
+export const projectAccess = (db: Database, user: UserParam, projectId: QueryParam) =>
+  db.$with('access').as(selectAccess(db, user, projectId));
+
+/**
+ * Sets `mantou.actor` and `mantou.actor_token` for this transaction, so that events record who acted. It is always true, so
+ * that it can stand in a WHERE.
+ */
+export const setActor = (actor: ActorParam) =>
+  sql`set_config('mantou.actor', ${actor.id}, true) || set_config('mantou.actor_token', ${actor.token_name}, true) is not null`;
+
+/** Makes the triggers record no events in this transaction, for rows that are not visible yet. It is always true. */
+export const suppressEvents = sql`set_config('mantou.unrecorded', 'on', true) is not null`;
+
+/** The condition that the session has not ended since the request was authenticated, for changes of the account. */
+export const hasLiveSession = ({ id, sessionId }: Pick<LoggedInUser, 'id' | 'sessionId'>) =>
+  sql`exists (select from ${sessions} where ${sessions.id} = ${sessionId} and ${sessions.user_id} = ${id} and ${sessions.expires_at} > now())`;
+
+/** `hasLiveSession`, or the same of the API token that the request was authenticated with. */
+export const hasLiveCredential = ({ id, sessionId, apiTokenId }: CurrentUser) =>
+  sessionId === undefined
+    ? sql`exists (select from ${api_tokens} join ${users} on ${users.id} = ${api_tokens.user_id}
+        where ${api_tokens.id} = ${apiTokenId} and ${users.id} = ${id} and ${users.disabled_at} is null
+        and (${api_tokens.expires_at} is null or ${api_tokens.expires_at} > now()))`
+    : hasLiveSession({ id, sessionId });
+
+/** `projectAccess` for a statement that writes: it also records the actor. */
+export const projectWriteAccess = (db: Database, user: ActorParam, projectId: QueryParam) =>
+  db.$with('access').as(selectAccess(db, user, projectId, setActor(user)));
+
+/**
+ * Two locks keep changes of members apart from writes of tasks: a writer holds the *gate* of a project shared, and a
+ * removal holds it alone. PostgreSQL queues for it in order, so a removal waits for the writes that have begun, and for no
+ * others: a row lock alone would let new writers pass, and a removal could wait as long as they come. A statement that
+ * passes several gates does so in the order of their ids.
+ */
+const gateOf = (projectId: SQLWrapper | QueryParam) =>
+  sql`hashtextextended('members of ' || ${projectId}::text, 0)`;
+
+/** Waits for removals of members of the project. It is always true, so that it can stand in a WHERE. */
+export const passGate = (projectId: SQLWrapper) =>
+  sql`pg_advisory_xact_lock_shared(${gateOf(projectId)})::text is not null`;
+
+/** Waits for writers in the project, and keeps others out until the transaction ends. */
+export const closeGate = (projectId: string) =>
+  sql`select pg_advisory_xact_lock(${gateOf(sql`${projectId}::uuid`)})`;
+
+/** Locks the project until the transaction ends, once those that write in it are done. */
+export const lockProject = (tx: Database, user: ActorParam, projectId: QueryParam) =>
+  selectAccess(tx, user, projectId, setActor(user)).for('update', { of: projects });
+
+/**
+ * `with locked as …`: the project, locked for a change of its members, so that such changes run one after another; no row,
+ * and no lock, for a user who may not do that. The membership is locked too, so that its role is the one after the wait.
+ */
+export const memberWriteLock = (
+  db: Database,
+  user: CurrentUser,
+  projectId: QueryParam,
+  permission: Permission,
+) =>
+  db
+    .$with('locked')
+    .as(
+      selectAccess(
+        db,
+        user,
+        projectId,
+        and(isPermitted(accessColumns, permission), hasLiveCredential(user)),
+      ).for('no key update', { of: [projects, project_members] }),
+    );
+
+/**
+ * `with locked as …`: the project, locked for a write of tasks in it; no row, and no lock, where the access is not enough.
+ * The project is locked before its tasks: the order in which the deletion of a project locks them.
+ */
+export const taskWriteLock = (db: Database, access: Access, permission: Permission) =>
+  db.$with('locked').as(
+    db
+      .select({ project_id: projects.id })
+      .from(access)
+      .innerJoin(projects, eq(projects.id, access.project_id))
+      .where(and(isPermitted(access, permission), passGate(access.project_id)))
+      .for('key share', { of: projects }),
+  );
+
+/**
+ * `with access as …` of a statement that writes for many calls: for each, the call, the user's role in the project and
+ * the project's state.
+ */
+export const projectAccessOf = (
+  db: Database,
+  calls: Calls,
+  user: ActorParam,
+  projectId: QueryParam,
+  taskId: QueryParam,
+) =>
+  db.$with('access').as(
+    db
+      .select({ call: sql<number>`${calls.call}`.as('access_call'), ...accessColumns })
+      .from(calls.from)
+      .innerJoin(projects, eq(projects.id, projectId))
+      .innerJoin(project_members, visibleTo(user, projects.id))
+      .where(calls.actsOn(user, taskId)),
+  );
+
+/** `projectAccessOf` for the project of a task. */
+export const taskAccessOf = (db: Database, calls: Calls, user: ActorParam, taskId: QueryParam) =>
+  db.$with('access').as(
+    db
+      .select({ call: sql<number>`${calls.call}`.as('access_call'), ...accessColumns })
+      .from(calls.from)
+      .innerJoin(tasks, eq(tasks.id, taskId))
+      .innerJoin(projects, eq(projects.id, tasks.project_id))
+      .innerJoin(project_members, visibleTo(user, projects.id))
+      .where(calls.actsOn(user, taskId)),
+  );
+
+/**
+ * `with passed as …`: for each call with enough access, the project whose gate it has passed. A join would pass the gate
+ * once for each pair of calls.
+ */
+export const gatePassedOf = (db: Database, access: AccessOfCalls, permission: Permission) =>
+  db.$with('passed').as(
+    db
+      .select({
+        call: sql<number>`${access.call}`.as('passed_call'),
+        project_id: sql<string>`${access.project_id}`.as('passed_project_id'),
+      })
+      .from(access)
+      .where(and(isPermitted(access, permission), passGate(access.project_id))),
+  );
+
+/** `taskWriteLock` for many calls. */
+export const taskLockOf = (db: Database, access: AccessOfCalls, permission: Permission) =>
+  db.$with('locked').as(
+    db
+      .select({ call: sql<number>`${access.call}`.as('locked_call'), project_id: projects.id })
+      .from(access)
+      .innerJoin(projects, eq(projects.id, access.project_id))
+      .where(and(isPermitted(access, permission), passGate(access.project_id)))
+      .for('key share', { of: projects }),
+  );
+
+export type AccessOfCalls = ReturnType<typeof projectAccessOf>;
+
+/** What a statement returns of the access. The first field is never null. */
+export function accessFieldsOf(access: AccessOfCalls) {
+  const { project_id, role, archived_at } = columnsOf(access);
+  return { project_id, role, archived_at };
+}
+
+export type Access = ReturnType<typeof projectAccess>;
+
+/** Who may do something: stated once, used by the statement and by the refusal that explains it. */
+export interface Permission {
+  roles: readonly Role[];
+  /** Whether it may be done in an archived project, which is read-only otherwise. */
+  whileArchived: boolean;
+}
+
+/** The condition that the access is enough. */
+export const isPermitted = (
+  access: Record<'role' | 'archived_at', Column>,
+  permission: Permission,
+) =>
+  and(
+    inArray(access.role, [...permission.roles]),
+    permission.whileArchived ? undefined : isNull(access.archived_at),
+  );
+
+/** Returns the expected versions as one array; undefined where any version will do. */
+export const versionsParam = (expected: ExpectedVersions) => expected && `{${expected.join(',')}}`;
+
+/** The condition that the row still has one of the expected versions. */
+export const versionMatches = (version: Column, versions: QueryParam | undefined) =>
+  versions === undefined ? undefined : sql`${version} = any(${versions}::int[])`;
+
+/** What a writing statement returns: the access, and the row that it wrote, if it wrote one. */
+export interface WriteResult<Row> {
+  access: { role: Role; archived_at: string | null } | null;
+  row: Row | null;
+}
+
+/**
+ * `with access as …, written as … select`: one statement that returns what it wrote, or enough to say why it wrote nothing.
+ * @param written the insert, update or delete, which depends on the access and the locks.
+ */
+export const writeWithAccess = <Row>(
+  db: Database,
+  access: Access,
+  written: WithSubquery<string, Record<string, unknown>>,
+  ...locks: WithSubquery[]
+) =>
+  db
+    .with(access, ...locks, written)
+    .select({
+      access: columnsOf(access),
+      row: columnsOf(written) as SelectedFieldsFlat,
+    })
+    .from(access)
+    // What Drizzle cannot infer: the rows are those that `written` returns.
+    .leftJoin(written, sql`true`) as unknown as TypedQuery<WriteResult<Row>> &
+    PromiseLike<WriteResult<Row>[]>;
+
+/**
+ * `writeWithAccess` for many calls: a row for each.
+ * @param isOfCall the condition that a written row belongs to the call.
+ */
+export function writeCallsWithAccess<Row>(
+  db: Database,
+  calls: Calls,
+  access: AccessOfCalls,
+  written: WithSubquery<string, Record<string, unknown>>,
+  isOfCall: SQL,
+  ...locks: WithSubquery[]
+) {
+  return db
+    .with(access, ...locks, written)
+    .select({
+      access: accessFieldsOf(access),
+      row: columnsOf(written) as SelectedFieldsFlat,
+      call: calls.call,
+    })
+    .from(calls.from)
+    .leftJoin(access, eq(access.call, calls.call))
+    .leftJoin(written, isOfCall) as unknown as TypedQuery<WriteResult<Row>>;
+}
+
+/**
+ * Returns the row that a statement wrote.
+ * @throws {Problem} the reason why it wrote none: `not_found` where the user sees nothing, `forbidden` where their role
+ * is too low, `conflict` where the project is archived, `precondition_failed` where the version is not an expected one.
+ */
+export function unwrapWrite<Row>(
+  { access, row }: WriteResult<Row> = { access: null, row: null },
+  permission: Permission,
+  expected?: ExpectedVersions,
+): Row {
+  if (row) return row;
+  assertPermitted(access, permission);
+  if (expected) throw new Problem('precondition_failed');
+  // Seen when the statement began, deleted by another before it could write.
+  throw new Problem('not_found');
+}
+
+/** Returns whether the access that was read is enough: `isPermitted`, outside SQL. */
+export const allows = (
+  { role, archived_at }: NonNullable<WriteResult<unknown>['access']>,
+  { roles, whileArchived }: Permission,
+) => roles.includes(role) && (whileArchived || archived_at === null);
+
+/** @throws {Problem} `not_found`, `forbidden`, `conflict` unless this access is enough. */
+export function assertPermitted(
+  access: WriteResult<unknown>['access'] | undefined,
+  permission: Permission,
+): asserts access {
+  if (!access) throw new Problem('not_found');
+  if (!permission.roles.includes(access.role)) throw new Problem('forbidden');
+  if (access.archived_at && !permission.whileArchived)
+    throw new Problem('conflict', { detail: 'The project is archived' });
+}

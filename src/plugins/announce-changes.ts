@@ -1,0 +1,16 @@
+import { Elysia } from 'elysia';
+import type { ChangeStream } from '../handlers/change-stream.ts';
+import { requestState } from '../http/request-state.ts';
+
+/** Wakes the change stream after each answered write that can record an event; a log-in, for example, records none. */
+export const announceChanges = (changes: ChangeStream) =>
+  new Elysia({ name: 'announce-changes' }).onAfterResponse({ as: 'global' }, (context) => {
+    const { method } = context.request;
+    const { route = '', set } = context;
+    if (method === 'GET' || method === 'HEAD' || method === 'OPTIONS') return;
+    const canRecordEvents =
+      /^\/(projects|tasks)\b/.test(route) ||
+      route === '/users/me' ||
+      requestState(context).hasWritten;
+    if (canRecordEvents && Number(set.status ?? 200) < 300) changes.notify();
+  });

@@ -1,0 +1,110 @@
+/** A copy of what a user may see, made of a snapshot and kept by the feed, as docs/api.md says. */
+import { expect } from 'bun:test';
+import type { Client } from './api.ts';
+
+// biome-ignore lint/suspicious/noExplicitAny: rows are kept as they come.
+type Json = any;
+
+interface ProjectCopy extends Record<string, unknown> {
+  tasks: Record<string, Json>;
+  members: Record<string, Json>;
+}
+
+export class Copy {
+  readonly projects: Record<string, ProjectCopy> = {};
+  cursor: string | undefined;
+  pages = 0;
+
+  constructor(
+    readonly who: Client,
+    readonly userId: string,
+    /** Runs before each request, to change what the next page holds. */
+    readonly meanwhile: () => Promise<unknown> = async () => undefined,
+  ) {}
+
+  /** Reads a snapshot to its end; of one project, on top of the copy at `since`. */
+  async readSnapshot(limit: number, since?: string, projectId?: string) {
+    const filter = projectId === undefined ? '' : `&project_id=${projectId}`;
+    if (projectId !== undefined) delete this.projects[projectId];
+    const from = since === undefined ? '' : `&since=${since}`;
+    for (let query = `snapshot=true${from}`; ; query = `since=${this.cursor}`) {
+      await this.meanwhile();
+      const { status, body } = await this.who.get(`/changes?${query}${filter}&limit=${limit}`);
+      expect([status, body.items]).toEqual([200, []]);
+      this.pages += 1;
+      this.store(body.snapshot, limit);
+      this.cursor = body.next_cursor;
+      if (body.snapshot.complete) return;
+    }
+  }
+
+  private store({ projects, members, tasks }: Json, limit: number) {
+    expect(projects.length + members.length + tasks.length).toBeLessThanOrEqual(limit);
+    for (const project of projects)
+      this.projects[project.id] = { ...project, tasks: {}, members: {} };
+    for (const { project_id, ...member } of members)
+      (this.projects[project_id] as ProjectCopy).members[member.user_id] = member.role;
+    // It throws for a task whose project has not come before.
+    for (const task of tasks) (this.projects[task.project_id] as ProjectCopy).tasks[task.id] = task;
+  }
+
+  /** Reads the feed to its end. */
+  async catchUp(limit: number) {
+    for (let isFull = true; isFull; ) {
+      await this.meanwhile();
+      const { status, body } = await this.who.get(`/changes?since=${this.cursor}&limit=${limit}`);
+      expect([status, body.snapshot]).toEqual([200, undefined]);
+      this.cursor = body.next_cursor;
+      isFull = body.items.length === limit;
+      for (const event of body.items)
+        if (event.action === 'access.granted') {
+          // The events after this one come again, from its cursor on.
+          await this.readSnapshot(limit, event.cursor, event.project_id);
+          isFull = true;
+          break;
+        } else this.apply(event);
+    }
+  }
+
+  private apply({ action, project_id, subject_id: id, version, fields }: Json) {
+    if (action === 'access.lost') delete this.projects[project_id];
+    const project = this.projects[project_id];
+    if (!project) return;
+    const task = project.tasks[id];
+    if (action === 'project.updated' && version > Number(project.version))
+      Object.assign(project, fields, { version });
+    else if (action === 'task.created' && !(task?.version >= version))
+      project.tasks[id] = { ...fields, id, project_id, version };
+    else if (action === 'task.updated' && task?.version < version)
+      Object.assign(task, fields, { version });
+    else if (action === 'task.deleted') delete project.tasks[id];
+    else if (action === 'member.removed') delete project.members[id];
+    else if (/^member\./.test(action)) project.members[id] = fields.role;
+    if (action === 'member.updated' && id === this.userId) project.role = fields.role;
+  }
+}
+
+/** Returns everything that a user may see, by the lists. */
+export async function seenBy(who: Client): Promise<Record<string, Json>> {
+  const projects: Record<string, Json> = {};
+  for (const project of await listAll(who, '/projects/?archived=any&')) {
+    const tasks = await listAll(who, `/tasks/projects/${project.id}?`);
+    const members = await listAll(who, `/projects/${project.id}/members?`);
+    projects[project.id] = {
+      ...project,
+      tasks: Object.fromEntries(tasks.map((task) => [task.id, task])),
+      members: Object.fromEntries(members.map(({ user_id, role }) => [user_id, role])),
+    };
+  }
+  return projects;
+}
+
+async function listAll(who: Client, path: string): Promise<Json[]> {
+  const items: Json[] = [];
+  for (let cursor = ''; ; ) {
+    const { body } = await who.get(`${path}limit=200${cursor}`);
+    items.push(...body.items);
+    if (body.next_cursor === null) return items;
+    cursor = `&cursor=${body.next_cursor}`;
+  }
+}
