@@ -33,7 +33,7 @@ const BATCH_LOCK_TIMEOUT_MS = 20;
 const shared = new WeakMap<Database, Callers>();
 
 /** All calls are those of one client, and wait for each other. */
-const oneCaller: Callers = {
+export const oneCaller: Callers = {
   holdTimesMs: { alone: 60_000, together: 60_000 },
   waitTimeoutMs: 60_000,
   currentClient: () => undefined,

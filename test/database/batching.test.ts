@@ -4,7 +4,7 @@ import { SQL as Client } from 'bun';
 import { sql } from 'drizzle-orm';
 import { drizzle } from 'drizzle-orm/bun-sql';
 import { v7 as uuidv7 } from 'uuid';
-import { allowBatching, batchedRead } from '../../src/db/batching.ts';
+import { allowBatching, batchedRead, oneCaller } from '../../src/db/batching.ts';
 import type { Database } from '../../src/db/database.ts';
 import { type QueryParams, rawQuery } from '../../src/db/prepared.ts';
 import { createProject, listProjects, readProject } from '../../src/handlers/projects.ts';
@@ -31,7 +31,7 @@ beforeAll(async () => {
 afterAll(() => Promise.all([client.close(), pool.close()]));
 
 /** A database that counts its statements. @param held holds back every answer until it resolves. */
-function openDatabase(batching: boolean, held = Promise.resolve()) {
+function openDatabase(batching: boolean, held = Promise.resolve(), callers = oneCaller) {
   const statements: string[] = [];
   const unsafe = (text: string, params: unknown[]) => {
     statements.push(text);
@@ -48,19 +48,24 @@ function openDatabase(batching: boolean, held = Promise.resolve()) {
     };
   };
   const db: Database = drizzle({ client: { unsafe } as unknown as Client });
-  if (batching) allowBatching(db);
+  if (batching) allowBatching(db, callers);
   return { db, statements };
 }
 
 /** What calls answer at a database where they all arrive while the first of each shape is in flight. */
 async function askTogether<Answer>(ask: (db: Database) => Promise<Answer>) {
+  // A call that is read alone is a statement, so their number is that of the calls that must arrive.
+  const reference = openDatabase(false);
+  const alone = await ask(reference.db);
+  let expected = reference.statements.length;
   const arrived = Promise.withResolvers<void>();
-  const { db, statements } = openDatabase(true, arrived.promise);
-  const answers = ask(db);
-  // The same calls at another database take longer than these need to arrive.
-  const alone = await ask(openDatabase(false).db);
-  arrived.resolve();
-  return { together: await answers, alone, statements };
+  const isHeldBack = () => {
+    expected -= 1;
+    if (expected === 0) arrived.resolve();
+    return false;
+  };
+  const { db, statements } = openDatabase(true, arrived.promise, { ...oneCaller, isHeldBack });
+  return { together: await ask(db), alone, statements };
 }
 
 const quotients = batchedRead((_, { divisor }: QueryParams<{ divisor: number }>) =>
