@@ -65,7 +65,7 @@ export async function mirror(url: string, token: string, file: string, signal: A
     const task = project.tasks[id];
     if (action === 'project.updated') {
       if (version > project.version) Object.assign(project, fields, { version });
-    } else if (action === 'task.created') {
+    } else if (action === 'task.created' || action === 'task.restored') {
       if (!task || version > task.version)
         project.tasks[id] = { ...fields, id, project_id, version } as Task;
     } else if (action === 'task.updated') {

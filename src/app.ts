@@ -49,6 +49,7 @@ import { projectImports } from './routes/project-imports.ts';
 import { projects } from './routes/projects.ts';
 import { logins, sessions } from './routes/sessions.ts';
 import { tasks } from './routes/tasks.ts';
+import { trash } from './routes/trash.ts';
 import { account, profile, registration } from './routes/users.ts';
 import { webhooks } from './routes/webhooks.ts';
 import type { ClientApp } from './schemas/client-app.ts';
@@ -98,6 +99,7 @@ export function createApi(platform: Platform, calendars = createLastCalendars(pl
     .use(projectImports(platform, user))
     .use(calendar(platform, calendarUser(jwt, cached), calendars))
     .use(tasks(platform, withUser))
+    .use(trash(platform, withUser))
     .use(labels(platform, withUser))
     .use(events(platform, withUser, poll))
     .use(changeStream(platform, streamRoutes(platform, streamUser(jwt, cached)), changes))

@@ -41,6 +41,8 @@ export interface Settings {
   readonly bodyLimitBytes: number;
   /** How long an event is kept: a client that has been away for longer starts afresh. */
   readonly eventsRetentionSeconds: number;
+  /** How long what was deleted can be restored. 0: not at all. */
+  readonly trashRetentionSeconds: number;
   /** Networks inside which webhooks may be delivered, as CIDR (RFC 4632). */
   readonly webhookAllow: readonly string[];
   readonly docs: boolean;
@@ -60,6 +62,7 @@ const STATEMENT_TIMEOUT_DAYS_MAX = 1;
 const ACCESS_TOKEN_TTL_DAYS_MAX = 365;
 const REFRESH_TOKEN_TTL_DAYS_MAX = 90;
 const EVENTS_RETENTION_DAYS_MAX = 3650;
+const TRASH_RETENTION_DAYS_MAX = 3650;
 const TRUSTED_PROXIES_MAX = 10;
 /** Far more than one machine has use for. */
 const WORKERS_MAX = 64;
@@ -121,14 +124,17 @@ export function readSettings(environment: Record<string, string | undefined>): S
       return number <= max ? number : undefined;
     });
 
-  const duration = (name: string, fallback: number, daysMax: number) =>
+  const duration = (name: string, fallback: number, daysMax: number, orElse = '') =>
     quantity(
       name,
       fallback,
       daysMax * DAY_SECONDS,
       secondsPerUnit,
-      `a duration such as 30s, 15m or 12h, up to ${daysMax}d`,
+      `a duration such as 30s, 15m or 12h, up to ${daysMax}d${orElse}`,
     );
+
+  const durationOrNone = (name: string, fallback: number, daysMax: number) =>
+    value(name) === '0' ? 0 : duration(name, fallback, daysMax, ', or 0');
 
   const secret = (name: string) =>
     read(
@@ -205,6 +211,11 @@ export function readSettings(environment: Record<string, string | undefined>): S
       'EVENTS_RETENTION',
       90 * DAY_SECONDS,
       EVENTS_RETENTION_DAYS_MAX,
+    ),
+    trashRetentionSeconds: durationOrNone(
+      'TRASH_RETENTION',
+      30 * DAY_SECONDS,
+      TRASH_RETENTION_DAYS_MAX,
     ),
     webhookAllow: read(
       'WEBHOOK_ALLOW',

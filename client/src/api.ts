@@ -144,7 +144,7 @@ export interface paths {
         post?: never;
         /**
          * Delete your account
-         * @description Deletes your projects with their tasks, and ends your sessions and API tokens. Your tasks in projects of others stay.
+         * @description Deletes your projects with their tasks, also those in the trash, and ends your sessions and API tokens. Your tasks in projects of others stay. Projects with other members have to be handed over first, or named for deletion with `projects`.
          */
         delete: operations["deleteAccount"];
         options?: never;
@@ -518,7 +518,7 @@ export interface paths {
         post?: never;
         /**
          * Delete a project and its tasks
-         * @description Allowed for the owner.
+         * @description Allowed for the owner. Moves the project to the trash, with all it has.
          */
         delete: operations["deleteProject"];
         options?: never;
@@ -753,7 +753,7 @@ export interface paths {
         post?: never;
         /**
          * Delete a task
-         * @description Allowed for owners and editors.
+         * @description Allowed for owners and editors. Moves the task to the trash.
          */
         delete: operations["deleteTask"];
         options?: never;
@@ -763,6 +763,70 @@ export interface paths {
          * @description Allowed for owners and editors. An omitted field keeps its value. With `project_id`, the task moves to another project, where you have to be an owner or editor too.
          */
         patch: operations["patchTask"];
+        trace?: never;
+    };
+    "/trash": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List what you can restore
+         * @description Deleted tasks of the projects in which you are an owner or an editor, and your deleted projects. Latest first. A project that was deleted has its tasks with it. Tasks of an archived project are listed once it is unarchived.
+         */
+        get: operations["listTrash"];
+        put?: never;
+        post?: never;
+        /**
+         * Empty the trash
+         * @description Deletes for good all that the list has.
+         */
+        delete: operations["emptyTrash"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/trash/{trash_id}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Restore a task or a project
+         * @description A task returns to its project, with its next version, and without an assignee who is no member any more. A project returns with its members, tasks and history. 409 where the project of the task is archived or in the trash itself, and `id_taken` where a task with this id was created meanwhile.
+         */
+        post: operations["restoreFromTrash"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/trash/{trash_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete from the trash
+         * @description Deletes the task or the project for good.
+         */
+        delete: operations["deleteFromTrash"];
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/labels": {
@@ -919,6 +983,12 @@ export interface components {
              * @example correct horse battery staple
              */
             password: string;
+            /**
+             * @description `delete`: also delete the projects that you own and that have other members. Without it such a project is a reason to refuse.
+             * @example delete
+             * @enum {string}
+             */
+            projects?: "delete";
         };
         /** @description The data that an account owns. */
         AccountExport: {
@@ -1183,7 +1253,7 @@ export interface components {
              */
             actor_token: string | null;
             /**
-             * @description What happened. A task that moves to another project is `task.deleted` in the one and `task.created` in the other, with its id and its next version. `access.granted` and `access.lost` are sent only to you: after the first you can see the project, after the second you cannot, whether it was deleted or not.
+             * @description What happened. A task that moves to another project is `task.deleted` in the one and `task.created` in the other, with its id and its next version. `task.restored` is a task that left the trash. `access.granted` and `access.lost` are sent only to you: after the first you can see the project, after the second you cannot, whether it was deleted or not. `project.deleted` and `project.restored` are in its history.
              * @example task.updated
              */
             action: components["schemas"]["EventAction"];
@@ -1211,7 +1281,7 @@ export interface components {
              */
             version: number;
             /**
-             * @description The changed fields with their new values; all fields of a new resource.
+             * @description The changed fields with their new values; all fields of a new or restored resource, and those that a deleted task had.
              * @example {
              *       "status": "done"
              *     }
@@ -1221,7 +1291,7 @@ export interface components {
             };
         };
         /** @enum {string} */
-        EventAction: "project.created" | "project.updated" | "member.added" | "member.updated" | "member.removed" | "task.created" | "task.updated" | "task.deleted" | "access.granted" | "access.lost";
+        EventAction: "project.created" | "project.updated" | "project.deleted" | "project.restored" | "member.added" | "member.updated" | "member.removed" | "task.created" | "task.updated" | "task.deleted" | "task.restored" | "access.granted" | "access.lost";
         EventPage: {
             items: components["schemas"]["Event"][];
             /**
@@ -1607,7 +1677,7 @@ export interface components {
             error_description?: string;
         };
         /** @enum {string} */
-        ProblemCode: "malformed_json" | "malformed_request" | "unauthenticated" | "invalid_token" | "token_expired" | "invalid_credentials" | "invalid_refresh_token" | "forbidden" | "insufficient_scope" | "registration_closed" | "not_found" | "method_not_allowed" | "username_taken" | "email_taken" | "id_taken" | "conflict" | "idempotency_in_flight" | "cursor_expired" | "precondition_failed" | "payload_too_large" | "unsupported_media_type" | "validation_failed" | "weak_password" | "invalid_cursor" | "idempotency_key_reused" | "rate_limited" | "internal" | "not_implemented" | "database_unavailable" | "overloaded";
+        ProblemCode: "malformed_json" | "malformed_request" | "unauthenticated" | "invalid_token" | "token_expired" | "invalid_credentials" | "invalid_refresh_token" | "forbidden" | "insufficient_scope" | "registration_closed" | "not_found" | "method_not_allowed" | "username_taken" | "email_taken" | "id_taken" | "conflict" | "shared_projects" | "idempotency_in_flight" | "cursor_expired" | "precondition_failed" | "payload_too_large" | "unsupported_media_type" | "validation_failed" | "weak_password" | "invalid_cursor" | "idempotency_key_reused" | "rate_limited" | "internal" | "not_implemented" | "database_unavailable" | "overloaded";
         ProblemExplanation: {
             /**
              * @description Identifies the kind of problem. Codes are stable.
@@ -1826,6 +1896,16 @@ export interface components {
              * @example correct horse battery staple
              */
             password: string;
+        };
+        /** @description What was restored: `task` or `project`, by `type`. The other is null. */
+        Restored: {
+            /**
+             * @description What was deleted.
+             * @example task
+             */
+            type: components["schemas"]["TrashedType"];
+            task: components["schemas"]["Task"] | null;
+            project: components["schemas"]["Project"] | null;
         };
         /** @enum {string} */
         Role: "owner" | "editor" | "viewer";
@@ -2375,6 +2455,62 @@ export interface components {
              */
             refresh_token: string;
         };
+        TrashItem: {
+            /**
+             * Format: uuid
+             * @description The task or the project.
+             * @example 019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23
+             */
+            id: string;
+            /**
+             * @description What was deleted.
+             * @example task
+             */
+            type: components["schemas"]["TrashedType"];
+            /**
+             * @description The title of the task, or the name of the project.
+             * @example Buy flour
+             */
+            name: string;
+            /**
+             * Format: uuid
+             * @description The project, or the one that the task is restored into.
+             * @example 019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23
+             */
+            project_id: string;
+            /**
+             * @description Its name.
+             * @example Kitchen
+             */
+            project_name: string;
+            /**
+             * Format: date-time
+             * @description When it was deleted.
+             * @example 2026-11-23T03:14:07.123Z
+             */
+            deleted_at: string;
+            /**
+             * @description The user who deleted it; null if unknown.
+             * @example 019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23
+             */
+            deleted_by: string | null;
+            /**
+             * Format: date-time
+             * @description When it is deleted for good.
+             * @example 2026-11-23T03:14:07.123Z
+             */
+            purge_at: string;
+        };
+        TrashPage: {
+            items: components["schemas"]["TrashItem"][];
+            /**
+             * @description Send it as `cursor` to get the next page; null on the last page.
+             * @example WyJwcm9qZWN0cyJd
+             */
+            next_cursor: string | null;
+        };
+        /** @enum {string} */
+        TrashedType: "task" | "project";
         User: {
             /**
              * Format: uuid
@@ -2446,7 +2582,7 @@ export interface components {
              *       "task.updated"
              *     ]
              */
-            actions: ("project.created" | "project.updated" | "member.added" | "member.updated" | "member.removed" | "task.created" | "task.updated" | "task.deleted" | "access.granted" | "access.lost")[] | null;
+            actions: ("project.created" | "project.updated" | "project.deleted" | "project.restored" | "member.added" | "member.updated" | "member.removed" | "task.created" | "task.updated" | "task.deleted" | "task.restored" | "access.granted" | "access.lost")[] | null;
             /**
              * @description `active` delivers. `paused` and `disabled` keep their place.
              * @example active
@@ -2517,7 +2653,7 @@ export interface components {
              *       "task.updated"
              *     ]
              */
-            actions?: ("project.created" | "project.updated" | "member.added" | "member.updated" | "member.removed" | "task.created" | "task.updated" | "task.deleted" | "access.granted" | "access.lost")[] | null;
+            actions?: ("project.created" | "project.updated" | "project.deleted" | "project.restored" | "member.added" | "member.updated" | "member.removed" | "task.created" | "task.updated" | "task.deleted" | "task.restored" | "access.granted" | "access.lost")[] | null;
             /** @description Signs the deliveries (Standard Webhooks 1.0). Omitted: the server makes one. */
             secret?: string;
         };
@@ -2550,7 +2686,7 @@ export interface components {
              *       "task.updated"
              *     ]
              */
-            actions: ("project.created" | "project.updated" | "member.added" | "member.updated" | "member.removed" | "task.created" | "task.updated" | "task.deleted" | "access.granted" | "access.lost")[] | null;
+            actions: ("project.created" | "project.updated" | "project.deleted" | "project.restored" | "member.added" | "member.updated" | "member.removed" | "task.created" | "task.updated" | "task.deleted" | "task.restored" | "access.granted" | "access.lost")[] | null;
             /**
              * @description `active` delivers. `paused` and `disabled` keep their place.
              * @example active
@@ -2706,7 +2842,7 @@ export interface components {
              *       "task.updated"
              *     ]
              */
-            actions?: ("project.created" | "project.updated" | "member.added" | "member.updated" | "member.removed" | "task.created" | "task.updated" | "task.deleted" | "access.granted" | "access.lost")[] | null;
+            actions?: ("project.created" | "project.updated" | "project.deleted" | "project.restored" | "member.added" | "member.updated" | "member.removed" | "task.created" | "task.updated" | "task.deleted" | "task.restored" | "access.granted" | "access.lost")[] | null;
             /**
              * @description `active` continues where the webhook stopped, also one that was disabled. `paused` keeps its place.
              * @example active
@@ -2794,6 +2930,16 @@ export interface components {
         };
         /** @description `forbidden`: Not allowed. `insufficient_scope`: Insufficient scope. */
         ForbiddenOrInsufficientScope: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description `id_taken`: Id taken. `conflict`: Conflict with the state of the resource. */
+        IdTakenOrConflict: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
                 [name: string]: unknown;
@@ -2941,6 +3087,16 @@ export interface components {
         };
         /** @description `registration_closed`: Registration is closed. */
         RegistrationClosed: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description `shared_projects`: Shared projects. */
+        SharedProjects: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
                 [name: string]: unknown;
@@ -3556,7 +3712,8 @@ export interface operations {
             content: {
                 /**
                  * @example {
-                 *       "password": "correct horse battery staple"
+                 *       "password": "correct horse battery staple",
+                 *       "projects": "delete"
                  *     }
                  */
                 "application/json": components["schemas"]["AccountDeletion"];
@@ -3576,6 +3733,7 @@ export interface operations {
             400: components["responses"]["MalformedJsonOrMalformedRequest"];
             401: components["responses"]["UnauthenticatedOrInvalidTokenOrTokenExpiredOrInvalidCredentials"];
             403: components["responses"]["ForbiddenOrInsufficientScope"];
+            409: components["responses"]["SharedProjects"];
             413: components["responses"]["PayloadTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
             422: components["responses"]["ValidationFailed"];
@@ -7015,6 +7173,190 @@ export interface operations {
             412: components["responses"]["PreconditionFailed"];
             413: components["responses"]["PayloadTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["ValidationFailed"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["DatabaseUnavailableOrOverloaded"];
+        };
+    };
+    listTrash: {
+        parameters: {
+            query?: {
+                /**
+                 * @description The maximum number of items in a page.
+                 * @example 20
+                 */
+                limit?: number;
+                /** @description The `next_cursor` of the previous page. Opaque, and valid only for the same list with the same filters and sort. */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "id": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *           "type": "task",
+                     *           "name": "Buy flour",
+                     *           "project_id": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *           "project_name": "Kitchen",
+                     *           "deleted_at": "2026-11-23T03:14:07.123Z",
+                     *           "deleted_by": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *           "purge_at": "2026-11-23T03:14:07.123Z"
+                     *         }
+                     *       ],
+                     *       "next_cursor": "WyJwcm9qZWN0cyJd"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["TrashPage"];
+                };
+            };
+            400: components["responses"]["MalformedRequest"];
+            401: components["responses"]["UnauthenticatedOrInvalidTokenOrTokenExpired"];
+            422: components["responses"]["ValidationFailedOrInvalidCursor"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["DatabaseUnavailableOrOverloaded"];
+        };
+    };
+    emptyTrash: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. The response has no body. */
+            204: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["MalformedRequest"];
+            401: components["responses"]["UnauthenticatedOrInvalidTokenOrTokenExpired"];
+            403: components["responses"]["InsufficientScope"];
+            422: components["responses"]["ValidationFailed"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["DatabaseUnavailableOrOverloaded"];
+        };
+    };
+    restoreFromTrash: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The task or the project in the trash. */
+                trash_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "task",
+                     *       "task": {
+                     *         "id": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *         "project_id": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *         "title": "Choose the tiles",
+                     *         "description": "Slate or terracotta?",
+                     *         "status": "todo",
+                     *         "priority": 2,
+                     *         "due_at": "2026-11-23T03:14:07.123Z",
+                     *         "due_on": null,
+                     *         "assignee_id": null,
+                     *         "labels": [
+                     *           "shopping"
+                     *         ],
+                     *         "completed_at": null,
+                     *         "created_at": "2026-11-23T03:14:07.123Z",
+                     *         "updated_at": "2026-11-23T03:14:07.123Z",
+                     *         "created_by": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *         "version": 1
+                     *       },
+                     *       "project": {
+                     *         "id": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *         "name": "Kitchen",
+                     *         "description": "New tiles, new light",
+                     *         "archived_at": null,
+                     *         "created_at": "2026-11-23T03:14:07.123Z",
+                     *         "updated_at": "2026-11-23T03:14:07.123Z",
+                     *         "version": 1,
+                     *         "role": "owner"
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Restored"];
+                };
+            };
+            400: components["responses"]["MalformedRequest"];
+            401: components["responses"]["UnauthenticatedOrInvalidTokenOrTokenExpired"];
+            403: components["responses"]["ForbiddenOrInsufficientScope"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["IdTakenOrConflict"];
+            422: components["responses"]["ValidationFailed"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["DatabaseUnavailableOrOverloaded"];
+        };
+    };
+    deleteFromTrash: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The task or the project in the trash. */
+                trash_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. The response has no body. */
+            204: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["MalformedRequest"];
+            401: components["responses"]["UnauthenticatedOrInvalidTokenOrTokenExpired"];
+            403: components["responses"]["ForbiddenOrInsufficientScope"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
             422: components["responses"]["ValidationFailed"];
             429: components["responses"]["RateLimited"];
             500: components["responses"]["Internal"];

@@ -116,7 +116,7 @@ const subcommands: Record<string, Subcommand> = {
         throw new StartupError(
           `this deletes ${account.username} and every project they own: repeat it with --yes`,
         );
-      await deleteUser(db, account);
+      await deleteUser(db, account, true);
       console.error(`Deleted ${account.username} and the projects they owned`);
     },
   },

@@ -35,6 +35,7 @@ import {
   type Role,
   sessions,
   tasks,
+  trashed_tasks,
   users,
 } from './schema.ts';
 
@@ -100,6 +101,17 @@ export const hasLiveCredential = ({ id, sessionId, apiTokenId }: CurrentUser) =>
 /** `projectAccess` for a statement that writes: it also records the actor. */
 export const projectWriteAccess = (db: Database, user: ActorParam, projectId: QueryParam) =>
   db.$with('access').as(selectAccess(db, user, projectId, setActor(user)));
+
+/** `projectWriteAccess` for the project of a task in the trash. */
+export const trashedTaskAccess = (db: Database, user: CurrentUser, taskId: string, also?: SQL) =>
+  db.$with('access').as(
+    db
+      .select(accessColumns)
+      .from(trashed_tasks)
+      .innerJoin(projects, eq(projects.id, trashed_tasks.project_id))
+      .innerJoin(project_members, visibleTo(user, projects.id))
+      .where(and(eq(trashed_tasks.id, taskId), setActor(actorOf(user)), also)),
+  );
 
 /**
  * Two locks keep changes of members apart from writes of tasks: a writer holds the *gate* of a project shared, and a

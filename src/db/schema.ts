@@ -218,7 +218,10 @@ export const project_members = pgTable(
     user_id: uuid().notNull(),
     role: text({ enum: roles }).notNull(),
     created_at: createdAt(),
-    /** Set while the project is being imported: it is invisible, also to its owner. */
+    /**
+     * Set while the project is invisible, also to its owner: since when it is being imported, or `infinity` in the trash. The
+     * name is from before there was a trash.
+     */
     importing_since: instant(),
   },
   (table) => [
@@ -369,6 +372,55 @@ export const tasks = pgTable(
   ],
 );
 
+/** Deleted tasks. A trigger moves each row of `tasks` here in the statement that deletes it. */
+// Decision: docs/decisions/41-trash.md
+export const trashed_tasks = pgTable(
+  'trashed_tasks',
+  {
+    id: uuid().primaryKey(),
+    project_id: uuid().notNull(),
+    deleted_at: instant().notNull().default(sql`now()`),
+    /** No reference, as in `events`. */
+    deleted_by: uuid(),
+    /** The whole row of `tasks`, with the columns of the release that deleted it. */
+    task: jsonb().$type<Record<string, unknown>>().notNull(),
+  },
+  (table) => [
+    foreignKey({
+      name: 'trashed_tasks_project_id_fkey',
+      columns: [table.project_id],
+      foreignColumns: [projects.id],
+    }).onDelete('cascade'),
+    index('trashed_tasks_project_id_deleted_at_idx').on(
+      table.project_id,
+      table.deleted_at,
+      table.id,
+    ),
+    index('trashed_tasks_deleted_at_idx').on(table.deleted_at),
+  ],
+);
+
+/** Deleted projects. The row, the tasks and the history of a project stay where they are, and no member sees it. */
+export const trashed_projects = pgTable(
+  'trashed_projects',
+  {
+    id: uuid().primaryKey(),
+    deleted_at: instant().notNull().default(sql`now()`),
+    /** No reference, as in `events`. */
+    deleted_by: uuid(),
+    /** Set where the owner deleted it from the trash as well: it is purged next. */
+    discarded_at: instant(),
+  },
+  (table) => [
+    foreignKey({
+      name: 'trashed_projects_id_fkey',
+      columns: [table.id],
+      foreignColumns: [projects.id],
+    }).onDelete('cascade'),
+    index('trashed_projects_deleted_at_idx').on(table.deleted_at),
+  ],
+);
+
 /** The responses to requests with an `Idempotency-Key`, for a day. */
 export const idempotency_keys = pgTable(
   'idempotency_keys',
@@ -396,12 +448,15 @@ export const subjects = ['project', 'member', 'task'] as const;
 export const actions = [
   'project.created',
   'project.updated',
+  'project.deleted',
+  'project.restored',
   'member.added',
   'member.updated',
   'member.removed',
   'task.created',
   'task.updated',
   'task.deleted',
+  'task.restored',
   'access.granted',
   'access.lost',
 ] as const;

@@ -9,6 +9,7 @@ import { sleep } from '../lib/sleep.ts';
 import { wasmPasswords } from '../passwords/wasm.ts';
 import type { OpenApiDocument, Platform } from '../platform.ts';
 import { createEdgeDatabase, type Hyperdrive } from '../postgres/hyperdrive.ts';
+import { purgeTrash } from '../postgres/purge-trash.ts';
 import type { Settings } from '../settings.ts';
 
 /** The bindings of `wrangler.jsonc` beside the settings. */
@@ -19,11 +20,13 @@ export interface Bindings {
 }
 
 export interface EdgeWorker {
-  fetch(
-    request: Request,
-    bindings: unknown,
-    context: { waitUntil(rest: Promise<unknown>): void },
-  ): Promise<Response>;
+  fetch(request: Request, bindings: unknown, context: ExecutionContext): Promise<Response>;
+  /** Runs at the times of `triggers` in `wrangler.jsonc`. */
+  scheduled(controller: unknown, bindings: unknown, context: ExecutionContext): Promise<void>;
+}
+
+interface ExecutionContext {
+  waitUntil(rest: Promise<unknown>): void;
 }
 
 /** A test replaces these. */
@@ -78,6 +81,11 @@ export function createWorker(
       );
       return request.method === 'HEAD' ? headOf(response) : response;
     },
+    scheduled: (_, __, context) =>
+      answer(
+        () => purgeTrash(database, settings.trashRetentionSeconds),
+        (rest) => context.waitUntil(rest),
+      ),
   };
 }
 

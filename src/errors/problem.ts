@@ -100,6 +100,12 @@ export const catalogue = {
     explanation:
       'The state of the resource does not allow this. For example, an archived project is read-only until it is unarchived.',
   },
+  shared_projects: {
+    status: 409,
+    title: 'Shared projects',
+    explanation:
+      'You own projects that have other members; `errors` names them. Hand them over, or send `"projects": "delete"` to delete them with your account.',
+  },
   idempotency_in_flight: {
     status: 409,
     title: 'Request in progress',

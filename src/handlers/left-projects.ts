@@ -1,9 +1,9 @@
 /** The projects that a user has left. Their owners cannot add the user again unless the user allows it. */
-import { and, eq, sql } from 'drizzle-orm';
+import { and, eq, notExists, sql } from 'drizzle-orm';
 import type { WithSubqueryWithSelection } from 'drizzle-orm/pg-core';
 import type { Database } from '../db/database.ts';
 import { afterCursor, orderBy, parsePage, type SortOrder, toPage } from '../db/pagination.ts';
-import { left_projects, type project_members, projects } from '../db/schema.ts';
+import { left_projects, type project_members, projects, trashed_projects } from '../db/schema.ts';
 import { Problem } from '../errors/problem.ts';
 import type { CurrentUser, LoggedInUser } from '../schemas/current-user.ts';
 import type { LeftProject, LeftProjectPage } from '../schemas/left-projects.ts';
@@ -34,7 +34,18 @@ export async function listLeftProjects(
   const rows = await db
     .select(columns)
     .from(left_projects)
-    .where(and(eq(left_projects.user_id, user.id), afterCursor(page.position, page.order)))
+    .where(
+      and(
+        eq(left_projects.user_id, user.id),
+        notExists(
+          db
+            .select({ id: trashed_projects.id })
+            .from(trashed_projects)
+            .where(eq(trashed_projects.id, left_projects.project_id)),
+        ),
+        afterCursor(page.position, page.order),
+      ),
+    )
     .orderBy(...orderBy(page.order))
     .limit(page.count);
   return toPage(page, rows);

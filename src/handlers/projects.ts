@@ -1,14 +1,4 @@
-import {
-  and,
-  eq,
-  inArray,
-  isNotNull,
-  isNull,
-  or,
-  type SQL,
-  type SQLWrapper,
-  sql,
-} from 'drizzle-orm';
+import { and, eq, isNotNull, isNull, or, type SQL, type SQLWrapper, sql } from 'drizzle-orm';
 import {
   actorOf,
   isPermitted,
@@ -52,7 +42,7 @@ import {
 import { asParam, type QueryParams, type TypedQuery } from '../db/prepared.ts';
 import { columnsOf } from '../db/row-mapper.ts';
 import { bumpVersion, insertRow } from '../db/row-values.ts';
-import { project_members, projects } from '../db/schema.ts';
+import { project_members, projects, trashed_projects } from '../db/schema.ts';
 import { projectColumns } from '../db/visible-columns.ts';
 import { idTaken, Problem } from '../errors/problem.ts';
 import { newId } from '../lib/new-id.ts';
@@ -339,9 +329,10 @@ export async function patchProject(
 }
 
 /**
- * Deletes a project with its tasks, members and history, archived or not.
+ * Moves a project to the trash, archived or not. It stays as it is, and its members do not see it any more.
  * @throws {Problem} `not_found`, `forbidden`, `precondition_failed`.
  */
+// Decision: docs/decisions/41-trash.md
 export async function deleteProject(
   db: Database,
   user: CurrentUser,
@@ -349,20 +340,44 @@ export async function deleteProject(
   expected: ExpectedVersions,
 ): Promise<void> {
   const access = projectWriteAccess(db, actorOf(user), projectId);
-  const deleted = db.$with('deleted').as(
+  const locked = db.$with('locked').as(
     db
-      .delete(projects)
+      .select({ id: projects.id })
+      .from(access)
+      .innerJoin(projects, eq(projects.id, access.project_id))
       .where(
-        and(
-          inArray(
-            projects.id,
-            db.select({ id: access.project_id }).from(access).where(isPermitted(access, owns)),
-          ),
-          versionMatches(projects.version, versionsParam(expected)),
-        ),
+        and(isPermitted(access, owns), versionMatches(projects.version, versionsParam(expected))),
       )
-      .returning({ id: projects.id }),
+      .for('no key update', { of: projects }),
   );
-  const [found] = await writeWithAccess(db, access, deleted);
+  const hidden = db
+    .$with('hidden')
+    .as(
+      db
+        .update(project_members)
+        .set({ importing_since: sql`'infinity'` })
+        .from(locked)
+        .where(eq(project_members.project_id, locked.id))
+        .returning({ project_id: project_members.project_id }),
+    );
+  const trashed = db.$with('trashed').as(
+    db
+      .insert(trashed_projects)
+      .select(
+        db
+          .select(
+            insertRow(trashed_projects, {
+              id: locked.id,
+              deleted_at: sql`now()`,
+              deleted_by: user.id,
+              discarded_at: null,
+            }),
+          )
+          .from(locked),
+      )
+      .onConflictDoNothing()
+      .returning({ id: trashed_projects.id }),
+  );
+  const [found] = await writeWithAccess(db, access, trashed, locked, hidden);
   unwrapWrite(found, owns, expected);
 }

@@ -1,4 +1,4 @@
-import { and, eq, inArray, ne, or, sql } from 'drizzle-orm';
+import { and, eq, inArray, isNull, ne, or, type SQLWrapper, sql } from 'drizzle-orm';
 import { v7 as uuidv7 } from 'uuid';
 import { hasLiveSession, setActor } from '../db/authorization.ts';
 import { batchedRead } from '../db/batching.ts';
@@ -7,7 +7,7 @@ import { onViolation } from '../db/errors.ts';
 import type { QueryParams } from '../db/prepared.ts';
 import { bumpVersion } from '../db/row-values.ts';
 import { project_members, projects, sessions, tasks, users } from '../db/schema.ts';
-import { Problem, validationProblem } from '../errors/problem.ts';
+import { ERRORS_MAX, Problem, validationProblem } from '../errors/problem.ts';
 import { assertStrongPassword, normalizePassword } from '../passwords/policy.ts';
 import type { Passwords } from '../platform.ts';
 import type { CurrentUser, LoggedInUser } from '../schemas/current-user.ts';
@@ -178,11 +178,19 @@ export async function deleteAccount(
     rateLimit,
     passwords,
   );
-  await deleteUser(db, user);
+  await deleteUser(db, user, input.projects === 'delete');
 }
 
-/** Deletes a user with the projects that they own. Tasks in other projects stay, without assignee or creator. */
-export async function deleteUser(db: Database, { id }: { id: string }): Promise<void> {
+/**
+ * Deletes a user with the projects that they own. Tasks in other projects stay, without assignee or creator.
+ * @param includesShared whether projects with other members are deleted too.
+ * @throws {Problem} `shared_projects`.
+ */
+export async function deleteUser(
+  db: Database,
+  { id }: { id: string },
+  includesShared: boolean,
+): Promise<void> {
   await db.transaction(async (tx) => {
     const owned = tx
       .select({ id: project_members.project_id })
@@ -201,6 +209,7 @@ export async function deleteUser(db: Database, { id }: { id: string }): Promise<
       .from(users)
       .where(and(eq(users.id, id), setActor({ id, token_name: '' })))
       .for('update');
+    if (!includesShared) await refuseSharedProjects(tx, id, owned);
     await tx.delete(projects).where(inArray(projects.id, owned));
     // The constraints would do this too, but would not raise the versions.
     await tx
@@ -213,6 +222,34 @@ export async function deleteUser(db: Database, { id }: { id: string }): Promise<
       .where(or(eq(tasks.assignee_id, id), eq(tasks.created_by, id)));
     await tx.delete(users).where(eq(users.id, id));
   });
+}
+
+/** @throws {Problem} `shared_projects` where other members see one of these projects. */
+async function refuseSharedProjects(
+  tx: Database,
+  userId: string,
+  owned: SQLWrapper,
+): Promise<void> {
+  const shared = await tx
+    .selectDistinct({ id: projects.id, name: projects.name })
+    .from(projects)
+    .innerJoin(project_members, eq(project_members.project_id, projects.id))
+    .where(
+      and(
+        inArray(projects.id, owned),
+        ne(project_members.user_id, userId),
+        isNull(project_members.importing_since),
+      ),
+    )
+    .orderBy(projects.name, projects.id)
+    .limit(ERRORS_MAX);
+  if (shared.length === 0) return;
+  const errors = shared.map(({ id, name }) => ({
+    location: 'body.projects',
+    code: 'shared_project',
+    message: `${name} (${id}) has other members`,
+  }));
+  throw new Problem('shared_projects', { errors });
 }
 
 /** Returns why the password was not changed: the session has ended, or the password is another by now. */

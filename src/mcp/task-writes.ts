@@ -174,7 +174,7 @@ export const moveTasks = defineTool('move_tasks', {
 
 export const deleteTasks = defineTool('delete_tasks', {
   description:
-    'Delete up to 100 tasks for good, all or none. To only close a task, complete it or set its status to cancelled.',
+    'Move up to 100 tasks to the trash, all or none. To only close one, complete it or set its status to cancelled.',
   effect: 'destroys',
   input: closed({ tasks: taskRefs }),
   output,

@@ -176,6 +176,7 @@ const introduction = {
     { name: 'Projects', description: 'Projects hold tasks and have members' },
     { name: 'Members', description: 'The members of a project and their roles' },
     { name: 'Tasks', description: 'Tasks, their lists, and changes in a batch' },
+    { name: 'Trash', description: 'Deleted tasks and projects, until they are deleted for good' },
     { name: 'Calendars', description: 'Due tasks for calendar programs' },
     { name: 'Labels', description: 'The labels of tasks, and new names for them' },
     { name: 'Changes', description: 'The history of a project and the change stream' },

@@ -63,7 +63,7 @@ one address block log-ins from there for 15 minutes. A body has up to 1 MiB, an 
 ## Sync
 
 To keep a copy of your projects: begin with \`GET /changes?snapshot=true\`, go on with \`GET /changes?since=…\`, then poll it or follow
-\`GET /changes/stream\`. Events come in order and without a gap; deletions and lost access are events too. Apply an event only to
+\`GET /changes/stream\`. Events come in order and without a gap; deletions, restored tasks and lost access are events too. Apply an event only to
 a resource with a lower \`version\`. A task that moves to another project is deleted in the one and created in the other. Changes are kept for 90 days; after that, \`cursor_expired\` (410) says to start again.
 
 ## Agents

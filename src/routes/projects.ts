@@ -98,7 +98,7 @@ export const projects = (platform: Platform, group: UserRoutes) => {
         params: ProjectPath,
         response: { 204: Nothing },
         detail: operation('deleteProject', 'Delete a project and its tasks', {
-          description: 'Allowed for the owner.',
+          description: 'Allowed for the owner. Moves the project to the trash, with all it has.',
           problems: ['forbidden', 'not_found', 'precondition_failed'],
         }),
       },

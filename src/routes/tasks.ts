@@ -184,7 +184,7 @@ export const tasks = (platform: Platform, group: UserRoutes) => {
         params: TaskPath,
         response: { 204: Nothing },
         detail: operation('deleteTask', 'Delete a task', {
-          description: 'Allowed for owners and editors.',
+          description: 'Allowed for owners and editors. Moves the task to the trash.',
           problems: ['forbidden', 'not_found', 'conflict', 'precondition_failed'],
         }),
       },

@@ -129,8 +129,8 @@ export const account = ({ database: db, passwords, settings }: Platform, group: 
         response: { 204: Nothing },
         detail: operation('deleteAccount', 'Delete your account', {
           description:
-            'Deletes your projects with their tasks, and ends your sessions and API tokens. Your tasks in projects of others stay.',
-          problems: ['invalid_credentials', 'forbidden'],
+            'Deletes your projects with their tasks, also those in the trash, and ends your sessions and API tokens. Your tasks in projects of others stay. Projects with other members have to be handed over first, or named for deletion with `projects`.',
+          problems: ['invalid_credentials', 'forbidden', 'shared_projects'],
         }),
       },
     );

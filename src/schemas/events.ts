@@ -33,7 +33,7 @@ export const Event = ResponseObject('Event', {
   action: OneOf(actions, {
     title: 'EventAction',
     description:
-      'What happened. A task that moves to another project is `task.deleted` in the one and `task.created` in the other, with its id and its next version. `access.granted` and `access.lost` are sent only to you: after the first you can see the project, after the second you cannot, whether it was deleted or not.',
+      'What happened. A task that moves to another project is `task.deleted` in the one and `task.created` in the other, with its id and its next version. `task.restored` is a task that left the trash. `access.granted` and `access.lost` are sent only to you: after the first you can see the project, after the second you cannot, whether it was deleted or not. `project.deleted` and `project.restored` are in its history.',
     examples: ['task.updated'],
   }),
   project_id: Id('The project it belongs to.'),
@@ -52,7 +52,8 @@ export const Event = ResponseObject('Event', {
   fields: Type.Unsafe<Record<string, unknown>>({
     type: 'object',
     additionalProperties: true,
-    description: 'The changed fields with their new values; all fields of a new resource.',
+    description:
+      'The changed fields with their new values; all fields of a new or restored resource, and those that a deleted task had.',
     examples: [{ status: 'done' }],
   }),
 });

@@ -2,6 +2,7 @@ import { type Static, Type } from '@sinclair/typebox';
 import { Id } from './types/id.ts';
 import { Instant } from './types/instant.ts';
 import { ResponseObject, StrictObject } from './types/object.ts';
+import { OneOf } from './types/one-of.ts';
 import { Text } from './types/text.ts';
 
 export const Username = Text({
@@ -85,5 +86,12 @@ export type PasswordChange = Static<typeof PasswordChange>;
 
 export const AccountDeletion = StrictObject('AccountDeletion', {
   password: Password('Your password. The deletion cannot be undone.'),
+  projects: Type.Optional(
+    OneOf(['delete'], {
+      description:
+        '`delete`: also delete the projects that you own and that have other members. Without it such a project is a reason to refuse.',
+      examples: ['delete'],
+    }),
+  ),
 });
 export type AccountDeletion = Static<typeof AccountDeletion>;

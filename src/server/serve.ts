@@ -21,6 +21,7 @@ import { listen, urlOf } from './listen.ts';
 import { currentClient, inRequest } from './request-scope.ts';
 import { createShutdown } from './shutdown.ts';
 import { openStderrLog } from './stderr-log.ts';
+import { startTrashPurge } from './trash-purge.ts';
 import { createWebhookSender } from './webhook-sender.ts';
 
 /** How long requests in flight may take once a stop has begun and the readiness check has failed. */
@@ -138,12 +139,14 @@ export async function serve(
     }
     const app = createApp(platform);
     const { requests } = pool;
+    const stopPurge = startTrashPurge(platform);
     const place = { setting: 'PORT', port, shared } as const;
     const server = listen(settings, place, (request) =>
       inRequest(request, () => requests.run(() => app.fetch(request))),
     );
     /** Waits up to this time for requests in flight, then closes everything. */
     const finish = async (timeoutMs: number) => {
+      stopPurge();
       await waitUpTo(timeoutMs, Promise.all([server.stop(), ...background]));
       await server.stop(true);
       // Elysia writes the log line of a request in a task of its own, once it has answered.

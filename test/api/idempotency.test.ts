@@ -23,7 +23,8 @@ async function makers(who: Persona): Promise<Record<string, Maker>> {
     project: {
       make: (who, key, name) => who.post('/projects', { name, description: 'd' }, withKey(key)),
       count: () =>
-        count(api.sql`select count(*)::int from project_members where user_id = ${who.id}`),
+        count(api.sql`select count(*)::int from project_members
+          where user_id = ${who.id} and importing_since is null`),
     },
     task: {
       make: (who, key, title) =>

@@ -250,7 +250,7 @@ describe('handing a project over', () => {
       const { owner, editor, project, path } = await sharedProject();
       const [handed, deleted] = await Promise.all([
         owner.patch(`${path}/${editor.id}`, { role: 'owner' }),
-        editor.request('DELETE', '/users/me', { password: editor.password }),
+        editor.request('DELETE', '/users/me', { password: editor.password, projects: 'delete' }),
       ]);
       expect(deleted.status).toBe(204);
       const left = Object.values(await rolesOf(project.id));

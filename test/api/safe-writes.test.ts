@@ -145,7 +145,7 @@ test('a delete and an update at the same time leave the task updated or deleted'
   }
 });
 
-test('a task that is created while its project is deleted is refused or deleted with it', async () => {
+test('a task that is created while its project is deleted is refused or goes to the trash with it', async () => {
   const { ada } = await projectAndTask();
   for (let round = 0; round < 10; round += 1) {
     const project = await ada.createProject();
@@ -156,6 +156,10 @@ test('a task that is created while its project is deleted is refused or deleted 
     expect([201, 404]).toContain(made.status);
     const [{ count }] =
       await api.sql`select count(*)::int from tasks where project_id = ${project.id}`;
-    expect(count).toBe(0);
+    expect(count).toBe(made.status === 201 ? 1 : 0);
+    expect((await ada.get(`/tasks?project_id=${project.id}`)).status).toBe(404);
+    await ada.post(`/trash/${project.id}/restore`);
+    const { items } = (await ada.get(`/tasks/projects/${project.id}`)).body;
+    expect(items).toHaveLength(count);
   }
 });

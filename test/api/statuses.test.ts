@@ -23,6 +23,8 @@ async function somebodyWithWork() {
   const owner = await api.person();
   const project = await owner.createProject();
   const task = await owner.createTask(project.id);
+  const trashed = await owner.createTask(project.id);
+  await owner.delete(`/tasks/${trashed.id}`);
   const { id: webhookId, cursor } = await createWebhook(owner);
   const { body: calendar } = await owner.post('/users/me/calendars', { name: 'phone' });
   const ids = {
@@ -31,6 +33,7 @@ async function somebodyWithWork() {
     file: calendar.url.split('/').at(-1),
     project_id: project.id,
     task_id: task.id,
+    trash_id: trashed.id,
     webhook_id: webhookId,
     cursor,
   };
@@ -157,6 +160,10 @@ const recipes: Record<number, (operation: Operation) => Promise<{ status: number
     }
     if (operation.operationId === 'patchProfile')
       return owner.patch('/users/me', { username: viewer.username });
+    if (operation.operationId === 'deleteAccount') {
+      await api.addMember(ids.project_id, viewer, 'viewer');
+      return owner.request('DELETE', '/users/me', { password: owner.password });
+    }
     if (operation.operationId === 'createApiToken')
       await api.sql`insert into api_tokens (id, user_id, name, token_hash, scopes)
         select gen_random_uuid(), ${owner.id}, 'n', gen_random_uuid(), '{read}' from generate_series(1, 100)`;

@@ -170,7 +170,11 @@ describe('a delivery', () => {
     await ada.patch(`/tasks/${task.id}`, { status: 'done' });
     await ada.delete(`/tasks/${task.id}`);
     await waitFor('both arrive', () => receiver.received.length === 2);
-    expect(titles()).toEqual(['Yes', 'task.deleted']);
+    expect(receiver.received.map(({ event }) => event.action)).toEqual([
+      'task.created',
+      'task.deleted',
+    ]);
+    expect(titles()).toEqual(['Yes', 'Yes']);
   });
 
   test('stops with the access, for waiting events too', async () => {

@@ -50,4 +50,5 @@ export default {
     await tell(logged);
     return response;
   },
+  scheduled: worker.scheduled,
 } satisfies EdgeWorker;

@@ -31,6 +31,7 @@ const defaults: Settings = {
   registration: 'open',
   bodyLimitBytes: 1_048_576,
   eventsRetentionSeconds: 7_776_000,
+  trashRetentionSeconds: 2_592_000,
   webhookAllow: [],
   docs: true,
   logLevel: 'info',

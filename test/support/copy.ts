@@ -73,7 +73,7 @@ export class Copy {
     const task = project.tasks[id];
     if (action === 'project.updated' && version > Number(project.version))
       Object.assign(project, fields, { version });
-    else if (action === 'task.created' && !(task?.version >= version))
+    else if (/^task\.(created|restored)$/.test(action) && !(task?.version >= version))
       project.tasks[id] = { ...fields, id, project_id, version };
     else if (action === 'task.updated' && task?.version < version)
       Object.assign(task, fields, { version });

@@ -52,6 +52,7 @@ const bodies: Record<string, (ids: Ids) => unknown> = {
 export type Ids = Record<
   | 'project_id'
   | 'task_id'
+  | 'trash_id'
   | 'session_id'
   | 'token_id'
   | 'user_id'
@@ -69,6 +70,7 @@ const random = () => crypto.randomUUID();
 export const missingIds: Ids = {
   project_id: random(),
   task_id: random(),
+  trash_id: random(),
   session_id: random(),
   token_id: random(),
   user_id: random(),
