@@ -727,7 +727,7 @@ export interface paths {
         put?: never;
         /**
          * Create, update and delete tasks in one batch
-         * @description Allowed for owners and editors of the projects. Applies all operations or none. If one is refused, `errors` of the problem names the first.
+         * @description Allowed for owners and editors of the projects; a viewer can set the `status` of tasks that are assigned to them. Applies all operations or none. If one is refused, `errors` of the problem names the first.
          */
         post: operations["batchTasks"];
         delete?: never;
@@ -760,7 +760,7 @@ export interface paths {
         head?: never;
         /**
          * Update a task
-         * @description Allowed for owners and editors. An omitted field keeps its value. With `project_id`, the task moves to another project, where you have to be an owner or editor too.
+         * @description Allowed for owners and editors; a viewer can set the `status` alone of a task that is assigned to them. An omitted field keeps its value. With `project_id`, the task moves to another project, where you have to be an owner or editor too.
          */
         patch: operations["patchTask"];
         trace?: never;
@@ -1562,7 +1562,7 @@ export interface components {
             /** @example bob */
             username: string;
             /**
-             * @description An `owner` can do everything, an `editor` can write tasks, a `viewer` can read. All see the members.
+             * @description An `owner` can do everything, an `editor` can write tasks, a `viewer` can read and set the status of tasks that are assigned to them. All see the members.
              * @example editor
              */
             role: components["schemas"]["Role"];
@@ -1597,7 +1597,7 @@ export interface components {
         /** @description A merge patch (RFC 7396): an omitted field keeps its value. */
         MemberPatch: {
             /**
-             * @description An `owner` can do everything, an `editor` can write tasks, a `viewer` can read. All see the members. Setting `owner` transfers the project: you become an editor.
+             * @description An `owner` can do everything, an `editor` can write tasks, a `viewer` can read and set the status of tasks that are assigned to them. All see the members. Setting `owner` transfers the project: you become an editor.
              * @example viewer
              */
             role?: components["schemas"]["Role"];
@@ -1985,7 +1985,7 @@ export interface components {
             /** @example bob */
             username: string;
             /**
-             * @description An `owner` can do everything, an `editor` can write tasks, a `viewer` can read. All see the members.
+             * @description An `owner` can do everything, an `editor` can write tasks, a `viewer` can read and set the status of tasks that are assigned to them. All see the members.
              * @example editor
              */
             role: components["schemas"]["Role"];

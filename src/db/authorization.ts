@@ -11,6 +11,7 @@ import {
   eq,
   inArray,
   isNull,
+  or,
   type SQL,
   type SQLWrapper,
   sql,
@@ -189,17 +190,32 @@ export const projectAccessOf = (
       .where(calls.actsOn(user, taskId)),
   );
 
-/** `projectAccessOf` for the project of a task. */
-export const taskAccessOf = (db: Database, calls: Calls, user: ActorParam, taskId: QueryParam) =>
-  db.$with('access').as(
+/**
+ * `projectAccessOf` for the project of a task.
+ * @param byAssignee the condition under which a viewer writes the task that is assigned to them; undefined for never.
+ */
+export const taskAccessOf = (
+  db: Database,
+  calls: Calls,
+  user: ActorParam,
+  taskId: QueryParam,
+  byAssignee?: SQL,
+) => {
+  const asAssignee = sql<boolean>`(${byAssignee} and ${eq(project_members.role, 'viewer')} and ${eq(tasks.assignee_id, user.id)}) is true`;
+  return db.$with('access').as(
     db
-      .select({ call: sql<number>`${calls.call}`.as('access_call'), ...accessColumns })
+      .select({
+        call: sql<number>`${calls.call}`.as('access_call'),
+        ...accessColumns,
+        ...(byAssignee && { as_assignee: asAssignee.as('access_as_assignee') }),
+      })
       .from(calls.from)
       .innerJoin(tasks, eq(tasks.id, taskId))
       .innerJoin(projects, eq(projects.id, tasks.project_id))
       .innerJoin(project_members, visibleTo(user, projects.id))
       .where(calls.actsOn(user, taskId)),
   );
+};
 
 /**
  * `with passed as …`: for each call with enough access, the project whose gate it has passed. A join would pass the gate
@@ -217,10 +233,20 @@ export const gatePassedOf = (db: Database, access: AccessOfCalls, permission: Pe
   );
 
 /** `taskWriteLock` for many calls. */
-export const taskLockOf = (db: Database, access: AccessOfCalls, permission: Permission) =>
+export const taskLockOf = (
+  db: Database,
+  access: AccessOfCalls & AssigneeAccess,
+  permission: Permission,
+) =>
   db.$with('locked').as(
     db
-      .select({ call: sql<number>`${access.call}`.as('locked_call'), project_id: projects.id })
+      .select({
+        call: sql<number>`${access.call}`.as('locked_call'),
+        project_id: projects.id,
+        ...(access.as_assignee && {
+          as_assignee: sql<boolean>`${access.as_assignee}`.as('locked_as_assignee'),
+        }),
+      })
       .from(access)
       .innerJoin(projects, eq(projects.id, access.project_id))
       .where(and(isPermitted(access, permission), passGate(access.project_id)))
@@ -229,10 +255,19 @@ export const taskLockOf = (db: Database, access: AccessOfCalls, permission: Perm
 
 export type AccessOfCalls = ReturnType<typeof projectAccessOf>;
 
+/** Whether the access is that of a viewer to a task that is assigned to them, where a statement asks for it. */
+interface AssigneeAccess {
+  as_assignee?: SQLWrapper | undefined;
+}
+
+/** The condition, on the row that is written, that a task is still assigned to the viewer whose access depends on it. */
+export const isStillAssigned = ({ as_assignee }: AssigneeAccess, userId: SQL) =>
+  as_assignee && sql`(not ${as_assignee} or ${tasks.assignee_id} = ${userId})`;
+
 /** What a statement returns of the access. The first field is never null. */
 export function accessFieldsOf(access: AccessOfCalls) {
-  const { project_id, role, archived_at } = columnsOf(access);
-  return { project_id, role, archived_at };
+  const { call: _, ...fields } = columnsOf(access);
+  return fields;
 }
 
 export type Access = ReturnType<typeof projectAccess>;
@@ -246,12 +281,12 @@ export interface Permission {
 
 /** The condition that the access is enough. */
 export const isPermitted = (
-  access: Record<'role' | 'archived_at', Column>,
+  { role, archived_at, as_assignee }: Record<'role' | 'archived_at', Column> & AssigneeAccess,
   permission: Permission,
 ) =>
   and(
-    inArray(access.role, [...permission.roles]),
-    permission.whileArchived ? undefined : isNull(access.archived_at),
+    or(inArray(role, [...permission.roles]), as_assignee && sql`${as_assignee}`),
+    permission.whileArchived ? undefined : isNull(archived_at),
   );
 
 /** Returns the expected versions as one array; undefined where any version will do. */
@@ -263,7 +298,7 @@ export const versionMatches = (version: Column, versions: QueryParam | undefined
 
 /** What a writing statement returns: the access, and the row that it wrote, if it wrote one. */
 export interface WriteResult<Row> {
-  access: { role: Role; archived_at: string | null } | null;
+  access: { role: Role; archived_at: string | null; as_assignee?: boolean } | null;
   row: Row | null;
 }
 
@@ -331,9 +366,14 @@ export function unwrapWrite<Row>(
 
 /** Returns whether the access that was read is enough: `isPermitted`, outside SQL. */
 export const allows = (
-  { role, archived_at }: NonNullable<WriteResult<unknown>['access']>,
-  { roles, whileArchived }: Permission,
-) => roles.includes(role) && (whileArchived || archived_at === null);
+  access: NonNullable<WriteResult<unknown>['access']>,
+  permission: Permission,
+) => isRoleEnough(access, permission) && (permission.whileArchived || access.archived_at === null);
+
+const isRoleEnough = (
+  { role, as_assignee = false }: NonNullable<WriteResult<unknown>['access']>,
+  { roles }: Permission,
+) => roles.includes(role) || as_assignee;
 
 /** @throws {Problem} `not_found`, `forbidden`, `conflict` unless this access is enough. */
 export function assertPermitted(
@@ -341,7 +381,7 @@ export function assertPermitted(
   permission: Permission,
 ): asserts access {
   if (!access) throw new Problem('not_found');
-  if (!permission.roles.includes(access.role)) throw new Problem('forbidden');
+  if (!isRoleEnough(access, permission)) throw new Problem('forbidden');
   if (access.archived_at && !permission.whileArchived)
     throw new Problem('conflict', { detail: 'The project is archived' });
 }

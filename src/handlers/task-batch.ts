@@ -2,7 +2,7 @@
  * Changes many tasks at once, all or none. The batch locks the rows before it reads them, so that nothing changes between the
  * plan and the write. Then one statement creates and updates tasks, and another deletes tasks.
  */
-import { and, asc, inArray, or, type SQL, type SQLWrapper, sql } from 'drizzle-orm';
+import { and, asc, eq, inArray, not, or, type SQL, type SQLWrapper, sql } from 'drizzle-orm';
 import {
   actorOf,
   allows,
@@ -40,6 +40,7 @@ import { draftedFields, draftsOf, fieldsOf } from './task-drafts.ts';
 import {
   defaults,
   inUtc,
+  isStatusAlone,
   MOVES_MAX,
   refuseSecondDueDate,
   withOwnId,
@@ -68,6 +69,7 @@ export async function batchTasks(
     const outcomes = operations.map((operation, index) =>
       outcomeAt(`body.operations.${index}`, operation, user, found),
     );
+    assertLocked(found);
     const tasks = await write(tx, outcomes);
     const results = operations.map(({ op }, index) => ({ op, task: tasks[index] as Task }));
     if (request) {
@@ -103,13 +105,19 @@ export async function moveTask(
   return repeatMoved(db, async (tx) => {
     const found = await lockReferencedRows(tx, user, [operation]);
     const outcome = outcomeOf('body', operation, user, found, expected);
+    assertLocked(found);
     const [task] = await write(tx, [outcome]);
     return task as Task;
   });
 }
 
-/** Another request has moved a task between the statement that finds it and the one that locks it. */
+/** Another request has moved or assigned a task between the statement that finds it and the one that locks it. */
 class MovedMeanwhile extends Error {}
+
+/** @throws {MovedMeanwhile} where nothing is locked because of a reason that is gone. */
+function assertLocked({ isRefused }: Found) {
+  if (isRefused) throw new MovedMeanwhile();
+}
 
 /** Runs a transaction, and runs it anew where it finds that a task has moved meanwhile. @throws {Problem} `conflict`. */
 async function repeatMoved<T>(db: Database, work: (tx: Database) => Promise<T>): Promise<T> {
@@ -148,7 +156,7 @@ type Found = Awaited<ReturnType<typeof lockReferencedRows>>;
 
 /**
  * Returns the projects, tasks and members that the operations name, as far as the user sees them, locked in the same order
- * as in every other write. Where the user may not write in one of the projects, it locks nothing and refuses the batch.
+ * as in every other write. Where the user may not write in one of the projects, it locks nothing, and the batch is refused.
  * @throws {MovedMeanwhile}
  */
 async function lockReferencedRows(
@@ -159,8 +167,14 @@ async function lockReferencedRows(
   const taskIds = operations.flatMap((one) => (one.op === 'create' ? [] : one.task_id));
   const projectIds = operations.flatMap((one) => (one.op !== 'delete' && one.project_id) || []);
   const ofTasks = tx.select({ id: tasks.project_id }).from(tasks).where(anyOf(tasks.id, taskIds));
+  const statusIds = operations.flatMap((one) => (changesStatusAlone(one) ? one.task_id : []));
   const named = tx
-    .select({ id: projects.id, role: project_members.role, archived_at: projects.archived_at })
+    .select({
+      id: projects.id,
+      role: project_members.role,
+      archived_at: projects.archived_at,
+      as_assignee: asAssignee(tx, user, { taskIds, statusIds, projectIds }).as('as_assignee'),
+    })
     .from(projects)
     .innerJoin(project_members, visibleTo(user, projects.id))
     .where(
@@ -212,10 +226,41 @@ async function lockReferencedRows(
           .orderBy(asc(project_members.project_id), asc(project_members.user_id))
           .for('key share');
   return {
+    isRefused,
     projects: new Map(held.map((project) => [project.id, project])),
     tasks: new Map(namedTasks.map((task) => [task.id, task])),
     members: new Set(members.map(({ project_id, user_id }) => `${project_id} ${user_id}`)),
   };
+}
+
+/** Returns whether an operation is one that an assignee may carry out who is a viewer. */
+function changesStatusAlone(
+  operation: BatchOperation,
+): operation is Extract<BatchOperation, { op: 'update' }> {
+  if (operation.op !== 'update') return false;
+  const { op: _, task_id: __, version: ___, ...patch } = operation;
+  return isStatusAlone(patch);
+}
+
+/** Whether the user is a viewer of the project and all that the operations do there is to set the status of their own tasks. */
+function asAssignee(
+  tx: Database,
+  user: CurrentUser,
+  {
+    taskIds,
+    statusIds,
+    projectIds,
+  }: Record<'taskIds' | 'statusIds' | 'projectIds', readonly string[]>,
+) {
+  if (statusIds.length === 0) return sql<boolean>`false`;
+  const isOwn = sql`(${and(anyOf(tasks.id, statusIds), eq(tasks.assignee_id, user.id))}) is true`;
+  const others = tx
+    .select({ id: tasks.project_id })
+    .from(tasks)
+    .where(and(anyOf(tasks.id, taskIds), not(isOwn)));
+  // A case: PostgreSQL looks at no task for another role.
+  return sql<boolean>`case when ${project_members.role} = 'viewer'
+    then ${projects.id} not in ${others} and not ${anyOf(projects.id, projectIds)} else false end`;
 }
 
 /** Returns whether the user sees a task that was not found in the projects that are locked. */
@@ -277,17 +322,24 @@ function outcomeOf(
   }
   const task = found.tasks.get(operation.task_id.toLowerCase());
   const project = task && found.projects.get(task.project_id);
-  assertPermitted(project, writes);
+  const asAssignee = changesStatusAlone(operation) && task?.assignee_id === user.id;
+  assertPermitted(
+    project && { ...project, as_assignee: asAssignee && project.role === 'viewer' },
+    writes,
+  );
   if (!task) throw new Problem('not_found');
   if (expected && !expected.includes(task.version))
     throw new Problem('precondition_failed', { version: task.version });
   if (operation.op === 'delete') return { row: task, step: 'delete' };
   const { op: _, task_id: __, version: ___, project_id = task.project_id, ...fields } = operation;
-  const target = atLocation(`${location}.project_id`, () => {
-    const named = found.projects.get(project_id.toLowerCase());
-    assertPermitted(named, writes);
-    return named;
-  });
+  const target =
+    project_id.toLowerCase() === task.project_id
+      ? project
+      : atLocation(`${location}.project_id`, () => {
+          const named = found.projects.get(project_id.toLowerCase());
+          assertPermitted(named, writes);
+          return named;
+        });
   const moved = movedTo(target.id, task, found);
   const row = withFields(location, moved, fields, found);
   if (isSame(row, task)) return { row: task, step: 'noop' };

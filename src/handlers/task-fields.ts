@@ -8,6 +8,11 @@ import { findSecondDueDate, type Task, type TaskPatch, type TaskWrite } from '..
 /** Who may write tasks, and when. */
 export const writes: Permission = { roles: ['owner', 'editor'], whileArchived: false };
 
+/** Returns whether a patch sets the status and nothing else: a viewer may send it for a task that is assigned to them. */
+export const isStatusAlone = (patch: TaskPatch): boolean =>
+  patch.status !== undefined &&
+  Object.entries(patch).every(([name, value]) => name === 'status' || value === undefined);
+
 /** The value of a writable field that a client leaves out of a task that it creates or replaces. */
 export const defaults = {
   description: null,

@@ -3,6 +3,7 @@ import {
   actorOf,
   allows,
   gatePassedOf,
+  isStillAssigned,
   projectAccessOf,
   taskAccessOf,
   taskLockOf,
@@ -43,6 +44,7 @@ import { moveTask } from './task-batch.ts';
 import {
   defaults,
   inUtc,
+  isStatusAlone,
   MOVES_MAX,
   refuseSecondDueDate,
   withOwnId,
@@ -303,6 +305,7 @@ async function updateTask(
     due_on_set: isSet('due_on'),
     assignee_id_set: isSet('assignee_id'),
     labels_set: isSet('labels'),
+    status_alone: isStatusAlone(input),
   };
   const params = { user: actorOf(user), task_id: taskId, versions, given };
   const found = await repeatMoved(
@@ -352,12 +355,16 @@ interface ChangedTask {
   versions: string | null;
   given: Record<Field, string | number | null> &
     Record<Lexeme, string | null> &
-    Record<`${Field}_set`, boolean>;
+    Record<`${Field}_set`, boolean> & {
+      /** Whether an assignee may write it who is a viewer. */
+      status_alone: boolean;
+    };
 }
 
 const changeTask = batchedWrite(
   (db, { user, task_id, versions, given }: QueryParams<ChangedTask>, calls) => {
-    const access = taskAccessOf(db, calls, user, task_id);
+    const byAssignee = typed(given.status_alone, 'boolean');
+    const access = taskAccessOf(db, calls, user, task_id, byAssignee);
     const locked = taskLockOf(db, access, writes);
     const lexemes = Object.keys(noLexemes) as Lexeme[];
     // Each value once: a description is long.
@@ -365,6 +372,7 @@ const changeTask = batchedWrite(
       db
         .select({
           call: sql<number>`${calls.call}`.as('given_call'),
+          user_id: typed(user.id, 'uuid').as('user_id'),
           task_id: typed(task_id, 'uuid').as('task_id'),
           versions: typed(versions, 'int[]').as('versions'),
           ...Object.fromEntries([
@@ -410,6 +418,7 @@ const changeTask = batchedWrite(
           and(
             sql`${tasks.id} = ${value('task_id')}`,
             eq(tasks.project_id, locked.project_id),
+            isStillAssigned(locked, value('user_id')),
             sql`(${value('versions')} is null or ${tasks.version} = any(${value('versions')}))`,
             // A second due date: the patch has to clear the first.
             sql`num_nulls(${nextOf('due_at')}, ${nextOf('due_on')}) > 0`,

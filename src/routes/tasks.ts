@@ -103,7 +103,7 @@ export const tasks = (platform: Platform, group: UserRoutes) => {
         response: { 200: BatchResults },
         detail: operation('batchTasks', 'Create, update and delete tasks in one batch', {
           description:
-            'Allowed for owners and editors of the projects. Applies all operations or none. If one is refused, `errors` of the problem names the first.',
+            'Allowed for owners and editors of the projects; a viewer can set the `status` of tasks that are assigned to them. Applies all operations or none. If one is refused, `errors` of the problem names the first.',
           problems: [
             'forbidden',
             'not_found',
@@ -168,7 +168,7 @@ export const tasks = (platform: Platform, group: UserRoutes) => {
         response: { 200: Task },
         detail: operation('patchTask', 'Update a task', {
           description:
-            'Allowed for owners and editors. An omitted field keeps its value. With `project_id`, the task moves to another project, where you have to be an owner or editor too.',
+            'Allowed for owners and editors; a viewer can set the `status` alone of a task that is assigned to them. An omitted field keeps its value. With `project_id`, the task moves to another project, where you have to be an owner or editor too.',
           problems: ['forbidden', 'not_found', 'conflict', 'precondition_failed'],
         }),
       },

@@ -8,7 +8,7 @@ import { Page, pageParameters } from './types/page.ts';
 import { Text } from './types/text.ts';
 
 const meanings =
-  'An `owner` can do everything, an `editor` can write tasks, a `viewer` can read. All see the members.';
+  'An `owner` can do everything, an `editor` can write tasks, a `viewer` can read and set the status of tasks that are assigned to them. All see the members.';
 
 export const Member = ResponseObject('Member', {
   user_id: Id('The user.'),
