@@ -38,6 +38,7 @@ import { calendar, secretCalendar } from './routes/calendar.ts';
 import { calendarAddresses } from './routes/calendar-addresses.ts';
 import { changeStream, events } from './routes/events.ts';
 import { health } from './routes/health.ts';
+import { acceptances, invitations } from './routes/invitations.ts';
 import { labels } from './routes/labels.ts';
 import { leftProjects } from './routes/left-projects.ts';
 import { mcp } from './routes/mcp.ts';
@@ -90,11 +91,13 @@ export function createApi(platform: Platform, calendars = createLastCalendars(pl
     .use(apiTokens(platform, withSession))
     .use(calendarAddresses(platform, withSession))
     .use(leftProjects(platform, withSession))
+    .use(acceptances(platform, withSession))
     .use(webhooks(platform, withSession, deliverer))
     // For a user with a session or an API token.
     .use(profile(platform, withUser, limitExport))
     .use(projects(platform, withUser))
     .use(members(platform, withUser))
+    .use(invitations(platform, withUser))
     .use(projectExports(platform, withUser, limitExport))
     .use(projectImports(platform, user))
     .use(calendar(platform, calendarUser(jwt, cached), calendars))

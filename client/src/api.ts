@@ -63,7 +63,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Register */
+        /**
+         * Register
+         * @description With the token of an `invitation`, the account is a member of its project from the start, also where registration is closed.
+         */
         post: operations["registerUser"];
         delete?: never;
         options?: never;
@@ -344,6 +347,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/invitations/{token}/accept": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Accept an invitation
+         * @description Makes you a member of the project. A member keeps their role, and takes no use of the invitation, so it is safe to repeat. You can join a project that you have left.
+         */
+        post: operations["acceptInvitation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/users/me/webhooks": {
         parameters: {
             query?: never;
@@ -576,6 +599,50 @@ export interface paths {
          * @description Allowed for the owner.
          */
         patch: operations["patchMember"];
+        trace?: never;
+    };
+    "/projects/{project_id}/invitations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List a project's invitations
+         * @description Allowed for the owner. Latest first: the open ones, and the latest 100 that have ended.
+         */
+        get: operations["listInvitations"];
+        put?: never;
+        /**
+         * Invite to a project
+         * @description Allowed for the owner. Who has the token can join the project, and can register for that where registration is closed. A project may have 100 open invitations.
+         */
+        post: operations["createInvitation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/projects/{project_id}/invitations/{invitation_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revoke an invitation
+         * @description Allowed for the owner. Those who have accepted it stay members.
+         */
+        delete: operations["revokeInvitation"];
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/projects/{project_id}/export": {
@@ -1402,6 +1469,128 @@ export interface components {
              */
             status: "ok";
         };
+        Invitation: {
+            /**
+             * Format: uuid
+             * @description The invitation.
+             * @example 019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23
+             */
+            id: string;
+            /**
+             * @description The role of those who accept.
+             * @example viewer
+             * @enum {string}
+             */
+            role: "editor" | "viewer";
+            /**
+             * @description Only an `open` invitation can be accepted.
+             * @example open
+             */
+            state: components["schemas"]["InvitationState"];
+            /**
+             * Format: int32
+             * @description How many users have accepted.
+             * @example 0
+             */
+            uses: number;
+            /**
+             * Format: int32
+             * @description How many users can accept.
+             * @example 1
+             */
+            uses_max: number;
+            /**
+             * Format: date-time
+             * @description When the invitation expires.
+             * @example 2026-11-23T03:14:07.123Z
+             */
+            expires_at: string;
+            /**
+             * Format: date-time
+             * @description When the invitation was created.
+             * @example 2026-11-23T03:14:07.123Z
+             */
+            created_at: string;
+        };
+        InvitationCreate: {
+            /**
+             * @description The role of those who accept.
+             * @example viewer
+             * @enum {string}
+             */
+            role: "editor" | "viewer";
+            /**
+             * Format: date-time
+             * @description When the invitation expires, up to 90 days ahead. Omitted: in 7 days. At most three decimals.
+             * @example 2026-12-24T18:00:00+01:00
+             */
+            expires_at?: string;
+            /**
+             * Format: int32
+             * @description How many users can accept.
+             * @default 1
+             * @example 1
+             */
+            uses_max: number;
+        };
+        InvitationCreated: {
+            /**
+             * Format: uuid
+             * @description The invitation.
+             * @example 019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23
+             */
+            id: string;
+            /**
+             * @description The role of those who accept.
+             * @example viewer
+             * @enum {string}
+             */
+            role: "editor" | "viewer";
+            /**
+             * @description Only an `open` invitation can be accepted.
+             * @example open
+             */
+            state: components["schemas"]["InvitationState"];
+            /**
+             * Format: int32
+             * @description How many users have accepted.
+             * @example 0
+             */
+            uses: number;
+            /**
+             * Format: int32
+             * @description How many users can accept.
+             * @example 1
+             */
+            uses_max: number;
+            /**
+             * Format: date-time
+             * @description When the invitation expires.
+             * @example 2026-11-23T03:14:07.123Z
+             */
+            expires_at: string;
+            /**
+             * Format: date-time
+             * @description When the invitation was created.
+             * @example 2026-11-23T03:14:07.123Z
+             */
+            created_at: string;
+            /**
+             * @description Give it to those whom you invite: it is all that they need. Returned only in this response.
+             * @example mi_q3Xv1mJ0b9K7yT5sR2wZ8nL4cF6hG1dE0aU9iO3pVxY
+             */
+            token: string;
+        };
+        InvitationPage: {
+            items: components["schemas"]["Invitation"][];
+            /**
+             * @description Send it as `cursor` to get the next page; null on the last page.
+             * @example WyJwcm9qZWN0cyJd
+             */
+            next_cursor: string | null;
+        };
+        /** @enum {string} */
+        InvitationState: "open" | "used_up" | "expired" | "revoked";
         Label: {
             /**
              * @description The label, exactly as written.
@@ -1602,6 +1791,33 @@ export interface components {
              */
             role?: components["schemas"]["Role"];
         };
+        Membership: {
+            /**
+             * Format: uuid
+             * @description The project.
+             * @example 019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23
+             */
+            project_id: string;
+            /**
+             * Format: uuid
+             * @description The user.
+             * @example 019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23
+             */
+            user_id: string;
+            /** @example bob */
+            username: string;
+            /**
+             * @description An `owner` can do everything, an `editor` can write tasks, a `viewer` can read and set the status of tasks that are assigned to them. All see the members.
+             * @example editor
+             */
+            role: components["schemas"]["Role"];
+            /**
+             * Format: date-time
+             * @description When the user became a member.
+             * @example 2026-11-23T03:14:07.123Z
+             */
+            created_at: string;
+        };
         /**
          * @description Prometheus' text format.
          * @example http_request_duration_seconds_count{method="GET",route="/tasks/{task_id}",status="200"} 1
@@ -1677,7 +1893,7 @@ export interface components {
             error_description?: string;
         };
         /** @enum {string} */
-        ProblemCode: "malformed_json" | "malformed_request" | "unauthenticated" | "invalid_token" | "token_expired" | "invalid_credentials" | "invalid_refresh_token" | "forbidden" | "insufficient_scope" | "registration_closed" | "not_found" | "method_not_allowed" | "username_taken" | "email_taken" | "id_taken" | "conflict" | "shared_projects" | "idempotency_in_flight" | "cursor_expired" | "precondition_failed" | "payload_too_large" | "unsupported_media_type" | "validation_failed" | "weak_password" | "invalid_cursor" | "idempotency_key_reused" | "rate_limited" | "internal" | "not_implemented" | "database_unavailable" | "overloaded";
+        ProblemCode: "malformed_json" | "malformed_request" | "unauthenticated" | "invalid_token" | "token_expired" | "invalid_credentials" | "invalid_refresh_token" | "forbidden" | "insufficient_scope" | "registration_closed" | "not_found" | "method_not_allowed" | "username_taken" | "email_taken" | "id_taken" | "conflict" | "shared_projects" | "idempotency_in_flight" | "cursor_expired" | "invitation_ended" | "precondition_failed" | "payload_too_large" | "unsupported_media_type" | "validation_failed" | "weak_password" | "invalid_cursor" | "idempotency_key_reused" | "rate_limited" | "internal" | "not_implemented" | "database_unavailable" | "overloaded";
         ProblemExplanation: {
             /**
              * @description Identifies the kind of problem. Codes are stable.
@@ -1896,6 +2112,8 @@ export interface components {
              * @example correct horse battery staple
              */
             password: string;
+            /** @description The token of an invitation, to join its project. */
+            invitation?: string;
         };
         /** @description What was restored: `task` or `project`, by `type`. The other is null. */
         Restored: {
@@ -3012,6 +3230,16 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
+        /** @description `invitation_ended`: Invitation ended. */
+        InvitationEnded: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
         /** @description `malformed_json`: Malformed JSON. `malformed_request`: Malformed request. */
         MalformedJsonOrMalformedRequest: {
             headers: {
@@ -3139,6 +3367,16 @@ export interface components {
         };
         /** @description `username_taken`: User name taken. `email_taken`: Email taken. */
         UsernameTakenOrEmailTaken: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description `username_taken`: User name taken. `email_taken`: Email taken. `conflict`: Conflict with the state of the resource. */
+        UsernameTakenOrEmailTakenOrConflict: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
                 [name: string]: unknown;
@@ -3354,7 +3592,9 @@ export interface operations {
             };
             400: components["responses"]["MalformedJsonOrMalformedRequest"];
             403: components["responses"]["RegistrationClosed"];
-            409: components["responses"]["UsernameTakenOrEmailTaken"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["UsernameTakenOrEmailTakenOrConflict"];
+            410: components["responses"]["InvitationEnded"];
             413: components["responses"]["PayloadTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
             422: components["responses"]["ValidationFailedOrWeakPassword"];
@@ -4343,6 +4583,54 @@ export interface operations {
             401: components["responses"]["UnauthenticatedOrInvalidTokenOrTokenExpired"];
             403: components["responses"]["ForbiddenOrInsufficientScope"];
             404: components["responses"]["NotFound"];
+            422: components["responses"]["ValidationFailed"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["DatabaseUnavailableOrOverloaded"];
+        };
+    };
+    acceptInvitation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The token of the invitation.
+                 * @example mi_q3Xv1mJ0b9K7yT5sR2wZ8nL4cF6hG1dE0aU9iO3pVxY
+                 */
+                token: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "project_id": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *       "user_id": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *       "username": "bob",
+                     *       "role": "editor",
+                     *       "created_at": "2026-11-23T03:14:07.123Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Membership"];
+                };
+            };
+            400: components["responses"]["MalformedRequest"];
+            401: components["responses"]["UnauthenticatedOrInvalidTokenOrTokenExpired"];
+            403: components["responses"]["ForbiddenOrInsufficientScope"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            410: components["responses"]["InvitationEnded"];
             422: components["responses"]["ValidationFailed"];
             429: components["responses"]["RateLimited"];
             500: components["responses"]["Internal"];
@@ -5492,6 +5780,159 @@ export interface operations {
             409: components["responses"]["Conflict"];
             413: components["responses"]["PayloadTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["ValidationFailed"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["DatabaseUnavailableOrOverloaded"];
+        };
+    };
+    listInvitations: {
+        parameters: {
+            query?: {
+                /**
+                 * @description The maximum number of items in a page.
+                 * @example 20
+                 */
+                limit?: number;
+                /** @description The `next_cursor` of the previous page. Opaque, and valid only for the same list with the same filters and sort. */
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The project. */
+                project_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "id": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *           "role": "viewer",
+                     *           "state": "open",
+                     *           "uses": 0,
+                     *           "uses_max": 1,
+                     *           "expires_at": "2026-11-23T03:14:07.123Z",
+                     *           "created_at": "2026-11-23T03:14:07.123Z"
+                     *         }
+                     *       ],
+                     *       "next_cursor": "WyJwcm9qZWN0cyJd"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["InvitationPage"];
+                };
+            };
+            400: components["responses"]["MalformedRequest"];
+            401: components["responses"]["UnauthenticatedOrInvalidTokenOrTokenExpired"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["ValidationFailedOrInvalidCursor"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["DatabaseUnavailableOrOverloaded"];
+        };
+    };
+    createInvitation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The project. */
+                project_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "role": "viewer",
+                 *       "expires_at": "2026-12-24T18:00:00+01:00",
+                 *       "uses_max": 1
+                 *     }
+                 */
+                "application/json": components["schemas"]["InvitationCreate"];
+            };
+        };
+        responses: {
+            /** @description Created. */
+            201: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *       "role": "viewer",
+                     *       "state": "open",
+                     *       "uses": 0,
+                     *       "uses_max": 1,
+                     *       "expires_at": "2026-11-23T03:14:07.123Z",
+                     *       "created_at": "2026-11-23T03:14:07.123Z",
+                     *       "token": "mi_q3Xv1mJ0b9K7yT5sR2wZ8nL4cF6hG1dE0aU9iO3pVxY"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["InvitationCreated"];
+                };
+            };
+            400: components["responses"]["MalformedJsonOrMalformedRequest"];
+            401: components["responses"]["UnauthenticatedOrInvalidTokenOrTokenExpired"];
+            403: components["responses"]["ForbiddenOrInsufficientScope"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["PayloadTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["ValidationFailed"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["DatabaseUnavailableOrOverloaded"];
+        };
+    };
+    revokeInvitation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The project. */
+                project_id: string;
+                /** @description The invitation. */
+                invitation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. The response has no body. */
+            204: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["MalformedRequest"];
+            401: components["responses"]["UnauthenticatedOrInvalidTokenOrTokenExpired"];
+            403: components["responses"]["ForbiddenOrInsufficientScope"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
             422: components["responses"]["ValidationFailed"];
             429: components["responses"]["RateLimited"];
             500: components["responses"]["Internal"];

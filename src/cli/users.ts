@@ -68,7 +68,7 @@ const subcommands: Record<string, Subcommand> = {
       const input = { username, email, password };
       check(Registration, input);
       const rules = { registration: 'open', rateLimit: false, address: null } as const;
-      const user = await registerUser(db, input, rules, bunPasswords());
+      const { user } = await registerUser(db, input, rules, bunPasswords());
       console.error(`Made the account ${user.username}`);
       show();
     },

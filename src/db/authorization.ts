@@ -382,6 +382,7 @@ export function assertPermitted(
 ): asserts access {
   if (!access) throw new Problem('not_found');
   if (!isRoleEnough(access, permission)) throw new Problem('forbidden');
-  if (access.archived_at && !permission.whileArchived)
-    throw new Problem('conflict', { detail: 'The project is archived' });
+  if (access.archived_at && !permission.whileArchived) throw projectArchived();
 }
+
+export const projectArchived = () => new Problem('conflict', { detail: 'The project is archived' });

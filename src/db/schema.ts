@@ -247,6 +247,37 @@ export const project_members = pgTable(
   ],
 );
 
+export const invitedRoles = ['editor', 'viewer'] as const;
+export const invitationStates = ['open', 'used_up', 'expired', 'revoked'] as const;
+
+/** Secrets with which their holders join a project. Those that have ended stay for a while, to say so to their holders. */
+export const invitations = pgTable(
+  'invitations',
+  {
+    id: uuid().primaryKey(),
+    project_id: uuid().notNull(),
+    role: text({ enum: invitedRoles }).notNull(),
+    /** SHA-256 in base64url. */
+    token_hash: text().notNull(),
+    uses: integer().notNull().default(0),
+    uses_max: integer().notNull(),
+    expires_at: instant().notNull(),
+    revoked_at: instant(),
+    created_at: createdAt(),
+  },
+  (table) => [
+    foreignKey({
+      name: 'invitations_project_id_fkey',
+      columns: [table.project_id],
+      foreignColumns: [projects.id],
+    }).onDelete('cascade'),
+    uniqueIndex('invitations_token_hash_key').on(table.token_hash),
+    index('invitations_project_id_created_at_idx').on(table.project_id, table.created_at, table.id),
+    check('invitations_role_check', sql`${table.role} in ('editor', 'viewer')`),
+    check('invitations_uses_check', sql`${table.uses} between 0 and ${table.uses_max}`),
+  ],
+);
+
 /** The projects that a user has left: they are not added again until they remove the row. */
 export const left_projects = pgTable(
   'left_projects',

@@ -64,7 +64,8 @@ export const catalogue = {
   registration_closed: {
     status: 403,
     title: 'Registration is closed',
-    explanation: 'The operator of this server has closed registration.',
+    explanation:
+      'The operator of this server has closed registration. An account can be created with an `invitation` to a project.',
   },
   not_found: {
     status: 404,
@@ -117,6 +118,12 @@ export const catalogue = {
     title: 'Cursor expired',
     explanation:
       'The changes after this cursor have been deleted, because they are older than the retention time. Start again without a cursor.',
+  },
+  invitation_ended: {
+    status: 410,
+    title: 'Invitation ended',
+    explanation:
+      'The invitation was used up, has expired or was revoked. `detail` says which. Ask the owner of the project for another.',
   },
   precondition_failed: {
     status: 412,

@@ -30,6 +30,14 @@ const limits = {
   register: { name: 'register', quota: 500, windowSeconds: 60 * MINUTE_SECONDS },
   refresh: { name: 'refresh', quota: 60, windowSeconds: MINUTE_SECONDS },
   refresh_by_address: { name: 'refresh-address', quota: 600, windowSeconds: MINUTE_SECONDS },
+  /** Tokens of invitations that do not exist, tried by one user. */
+  invitation: { name: 'invitation', quota: 10, windowSeconds: GUESSING_WINDOW_SECONDS },
+  /** The same from one address, by users and by those who register. */
+  invitation_by_address: {
+    name: 'invitation-address',
+    quota: 100,
+    windowSeconds: GUESSING_WINDOW_SECONDS,
+  },
   /** Secret addresses of calendars that do not exist, or no longer do, asked for by one address. */
   calendar: { name: 'calendar', quota: 100, windowSeconds: GUESSING_WINDOW_SECONDS },
 } satisfies Record<string, RateLimit>;
@@ -99,7 +107,7 @@ const countPasswordCheck = defineCounter(
   ],
 );
 
-/** How requests that tell whether an account exists are counted. */
+/** How the requests of a user are counted that could tell whether something exists. */
 export interface NameLimits {
   address: string | null | undefined;
   rateLimit: boolean;
@@ -156,6 +164,33 @@ const countUnknownCalendar = defineCounter(({ address }: QueryParams<{ address: 
 ]);
 
 /**
+ * Counts a token of an invitation that is tried.
+ * @param userId undefined for one who has no account yet.
+ * @returns what `refundUnlessWrong` takes. @throws {Problem} `rate_limited`.
+ */
+export const consumeInvitationGuess = async (
+  db: Database,
+  userId: string | undefined,
+  { address, rateLimit }: NameLimits,
+): Promise<Consumed[]> =>
+  rateLimit ? countInvitationGuess(db, { user_id: userId ?? '', address: address ?? '' }) : [];
+
+const countInvitationGuess = defineCounter(
+  ({ user_id, address }: QueryParams<{ user_id: string; address: string }>) => [
+    {
+      limit: limits.invitation,
+      counterKey: sql`${user_id}::text`,
+      exemptIf: isUnknown(user_id),
+    },
+    {
+      limit: limits.invitation_by_address,
+      counterKey: sql`${address}::text`,
+      exemptIf: isUnknown(address),
+    },
+  ],
+);
+
+/**
  * Counts a use of a refresh token, by its session and by the address. An unknown token counts by itself.
  * @param tokenHash as it is stored: the token itself goes into no statement.
  * @throws {Problem} `rate_limited`.
@@ -184,19 +219,19 @@ const countRefresh = defineCounter(
 );
 
 /**
- * Returns whether the password matches, and refunds what was consumed unless it does not. The count comes first, so that
+ * Returns what the guess gave, and refunds what was consumed unless that is false or undefined. The count comes first, so that
  * concurrent guesses cannot pass while none of them has failed yet.
  */
-export async function refundUnlessWrong(
+export async function refundUnlessWrong<Given>(
   db: Database,
   consumed: Consumed[],
-  verifying: Promise<boolean>,
-): Promise<boolean> {
+  verifying: Promise<Given>,
+): Promise<Given> {
   let isWrong = false;
   try {
-    const matches = await verifying;
-    isWrong = !matches;
-    return matches;
+    const given = await verifying;
+    isWrong = !given;
+    return given;
   } finally {
     if (!isWrong) await refund(db, consumed);
   }

@@ -56,7 +56,8 @@ import { recordLeaver } from './left-projects.ts';
 import { consumeNameLookup, type NameLimits } from './login-limits.ts';
 
 const sees: Permission = { roles, whileArchived: true };
-const manages: Permission = { roles: ['owner'], whileArchived: false };
+/** Who changes the members, and when. */
+export const manages: Permission = { roles: ['owner'], whileArchived: false };
 /** Members may leave an archived project as well. */
 const leaves: Permission = { roles, whileArchived: true };
 
@@ -217,7 +218,7 @@ const hasLeft =
  * Locks the project for a change of its members, as the user.
  * @throws {Problem} `not_found`, `forbidden`, `conflict`, without a lock; `invalid_token` where the credential has ended.
  */
-async function lockMembers(tx: Database, user: CurrentUser, projectId: string) {
+export async function lockMembers(tx: Database, user: CurrentUser, projectId: string) {
   const access = projectWriteAccess(tx, actorOf(user), projectId);
   const locked = memberWriteLock(tx, user, projectId, manages);
   const [found] = await tx
@@ -226,11 +227,15 @@ async function lockMembers(tx: Database, user: CurrentUser, projectId: string) {
     .from(access)
     .leftJoin(locked, sql`true`);
   assertPermitted(found?.access, manages);
-  if (found?.locked === null) throw await refusal(tx, user, projectId);
+  if (found?.locked === null) throw await memberRefusal(tx, user, projectId);
 }
 
 /** Returns why a member may not be changed, where the permission or the credential ended while a statement waited. */
-async function refusal(db: Database, user: CurrentUser, projectId: string): Promise<Problem> {
+export async function memberRefusal(
+  db: Database,
+  user: CurrentUser,
+  projectId: string,
+): Promise<Problem> {
   const [access] = await selectAccess(db, user, projectId);
   assertPermitted(access, manages);
   return new Problem('invalid_token');
@@ -299,7 +304,7 @@ export async function patchMember(
     .leftJoin(member, sql`true`)
     .leftJoin(changed, sql`true`);
   assertPermitted(found?.access, manages);
-  if (found?.locked === null) throw await refusal(db, user, projectId);
+  if (found?.locked === null) throw await memberRefusal(db, user, projectId);
   if (!found?.member) throw new Problem('not_found');
   if (role === undefined || role === found.member.role) return found.member;
   if (found.changed === null) throw new Problem('conflict', { detail: ownerless });
@@ -385,7 +390,7 @@ export async function removeMember(
 const ownerless = 'Hand the project over first: it needs an owner';
 
 /** `with raised as …`: raises the version of the project whose member has changed. */
-const raiseVersion = (
+export const raiseVersion = (
   db: Database,
   changed: WithSubqueryWithSelection<{ project_id: typeof project_members.project_id }, string>,
 ) =>

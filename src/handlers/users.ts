@@ -20,6 +20,7 @@ import {
   type User,
   type UserPatch,
 } from '../schemas/users.ts';
+import { type Acceptance, checkInvitation, joinAsNewUser } from './invitations.ts';
 import {
   consumeNameLookup,
   consumePasswordCheck,
@@ -49,30 +50,43 @@ interface RegistrationRules {
 }
 
 /**
- * Makes an account. The unique indexes decide whether the names are free, so of twenty at once one wins.
+ * Makes an account. The unique indexes decide whether the names are free, so of twenty at once one wins. With an invitation, the
+ * same transaction makes the account a member of its project, also where registration is closed.
+ * @returns the account, and how it became a member.
  * @throws {Problem} `registration_closed`, `weak_password`, `username_taken`, `email_taken`, `rate_limited`,
- * `overloaded`.
+ * `overloaded`; `not_found`, `invitation_ended`, `conflict` for the invitation.
  */
 export async function registerUser(
   db: Database,
-  { username, email, password }: Registration,
+  { username, email, password, invitation }: Registration,
   { registration, rateLimit, address }: RegistrationRules,
   passwords: Passwords,
-): Promise<User> {
-  if (registration === 'closed') throw new Problem('registration_closed');
+): Promise<{ user: User; acceptance?: Acceptance }> {
+  if (registration === 'closed' && invitation === undefined)
+    throw new Problem('registration_closed');
   const location = 'body.password';
   const normalized = normalizePassword(password, { ...newPasswordLength, location });
   await assertStrongPassword(passwords, normalized, { username, email, location });
+  const tokenHash =
+    invitation === undefined
+      ? undefined
+      : await checkInvitation(db, invitation, { address, rateLimit });
   await consumeRegistration(db, address, rateLimit);
   const passwordHash = await passwords.hash(normalized);
-  const [user] = await onViolation(
-    takenNames,
-    db
+  const id = uuidv7();
+  const insertUser = async (tx: Database) => {
+    const [user] = await tx
       .insert(users)
-      .values({ id: uuidv7(), username, email, password_hash: passwordHash })
-      .returning(profile),
+      .values({ id, username, email, password_hash: passwordHash })
+      .returning(profile);
+    return user as User;
+  };
+  return onViolation(
+    takenNames,
+    tokenHash === undefined
+      ? insertUser(db).then((user) => ({ user }))
+      : db.transaction((tx) => joinAsNewUser(tx, id, tokenHash, () => insertUser(tx))),
   );
-  return user as User;
 }
 
 /** Returns the user's own profile. @throws {Problem} `invalid_token` when the account was deleted a moment ago. */

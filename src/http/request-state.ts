@@ -20,7 +20,7 @@ export interface RequestState {
   countBody?: (bytes: number) => void;
   /** The tool of the Model Context Protocol that it calls. */
   tool?: string;
-  /** Whether a tool has changed something. */
+  /** Whether it has changed something of a project, where its route does not say so. */
   hasWritten?: boolean;
   /** How many further requests the body counts as. */
   bodyCost?: number;

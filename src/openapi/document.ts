@@ -175,6 +175,7 @@ const introduction = {
     { name: 'API tokens', description: 'Credentials for scripts' },
     { name: 'Projects', description: 'Projects hold tasks and have members' },
     { name: 'Members', description: 'The members of a project and their roles' },
+    { name: 'Invitations', description: 'Secrets with which their holders join a project' },
     { name: 'Tasks', description: 'Tasks, their lists, and changes in a batch' },
     { name: 'Trash', description: 'Deleted tasks and projects, until they are deleted for good' },
     { name: 'Calendars', description: 'Due tasks for calendar programs' },

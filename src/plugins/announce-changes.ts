@@ -9,7 +9,7 @@ export const announceChanges = (changes: ChangeStream) =>
     const { route = '', set } = context;
     if (method === 'GET' || method === 'HEAD' || method === 'OPTIONS') return;
     const canRecordEvents =
-      /^\/(projects|tasks)\b/.test(route) ||
+      /^\/(projects|tasks|invitations)\b/.test(route) ||
       route === '/users/me' ||
       requestState(context).hasWritten;
     if (canRecordEvents && Number(set.status ?? 200) < 300) changes.notify();

@@ -8,6 +8,7 @@ import {
   readProfile,
   registerUser,
 } from '../handlers/users.ts';
+import { requestState } from '../http/request-state.ts';
 import { streamJson } from '../http/stream-response.ts';
 import { operation } from '../openapi/operation.ts';
 import type { Platform } from '../platform.ts';
@@ -25,10 +26,16 @@ import {
 export const registration = ({ database: db, passwords, settings }: Platform, group: OpenRoutes) =>
   new Elysia({ prefix: '/users', tags: ['Users'] }).use(group).post(
     '/register',
-    async ({ body, set, device, audit }) => {
+    async ({ body, request, set, device, audit }) => {
       const rules = { ...settings, address: device.address };
-      const user = await registerUser(db, body, rules, passwords);
+      const { user, acceptance } = await registerUser(db, body, rules, passwords);
       audit('registered', { user_id: user.id });
+      if (acceptance) {
+        const { membership, invitation_id } = acceptance;
+        const { project_id } = membership;
+        requestState({ request }).hasWritten = true;
+        audit('invitation_accepted', { user_id: user.id, project_id, invitation_id });
+      }
       set.status = 201;
       return user;
     },
@@ -36,9 +43,14 @@ export const registration = ({ database: db, passwords, settings }: Platform, gr
       body: Registration,
       response: { 201: User },
       detail: operation('registerUser', 'Register', {
+        description:
+          'With the token of an `invitation`, the account is a member of its project from the start, also where registration is closed.',
         public: true,
         problems: [
           'registration_closed',
+          'not_found',
+          'conflict',
+          'invitation_ended',
           'username_taken',
           'email_taken',
           'weak_password',

@@ -1,5 +1,5 @@
 import { type Static, Type } from '@sinclair/typebox';
-import { roles } from '../db/schema.ts';
+import { invitedRoles, roles } from '../db/schema.ts';
 import { Id } from './types/id.ts';
 import { Instant } from './types/instant.ts';
 import { Parameters, ResponseObject, StrictObject } from './types/object.ts';
@@ -10,13 +10,21 @@ import { Text } from './types/text.ts';
 const meanings =
   'An `owner` can do everything, an `editor` can write tasks, a `viewer` can read and set the status of tasks that are assigned to them. All see the members.';
 
-export const Member = ResponseObject('Member', {
+const fields = {
   user_id: Id('The user.'),
   username: Type.String({ examples: ['bob'] }),
   role: OneOf(roles, { title: 'Role', description: meanings, examples: ['editor'] }),
   created_at: Instant('When the user became a member.'),
-});
+};
+
+export const Member = ResponseObject('Member', fields);
 export type Member = Static<typeof Member>;
+
+export const Membership = ResponseObject('Membership', {
+  project_id: Id('The project.'),
+  ...fields,
+});
+export type Membership = Static<typeof Membership>;
 
 export const MemberPage = Page('MemberPage', Member);
 export type MemberPage = Static<typeof MemberPage>;
@@ -28,7 +36,7 @@ export const MemberCreate = StrictObject('MemberCreate', {
     description: 'The user name, in upper or lower case.',
     examples: ['bob'],
   }),
-  role: OneOf(['editor', 'viewer'], {
+  role: OneOf(invitedRoles, {
     description: 'The role. A project has one owner; to transfer it, change the role of a member.',
     examples: ['editor'],
   }),

@@ -1,4 +1,5 @@
 import { type Static, Type } from '@sinclair/typebox';
+import { InvitationToken } from './invitations.ts';
 import { Id } from './types/id.ts';
 import { Instant } from './types/instant.ts';
 import { ResponseObject, StrictObject } from './types/object.ts';
@@ -55,6 +56,7 @@ export const Registration = StrictObject('Registration', {
   username: Username,
   email: Email,
   password: NewPassword,
+  invitation: Type.Optional(InvitationToken),
 });
 export type Registration = Static<typeof Registration>;
 

@@ -102,6 +102,7 @@ test('the document has operations with a body', () => {
     'patchProject',
     'addMember',
     'patchMember',
+    'createInvitation',
     'createTask',
     'batchTasks',
     'replaceTask',

@@ -27,8 +27,13 @@ async function somebodyWithWork() {
   await owner.delete(`/tasks/${trashed.id}`);
   const { id: webhookId, cursor } = await createWebhook(owner);
   const { body: calendar } = await owner.post('/users/me/calendars', { name: 'phone' });
+  const { body: invitation } = await owner.post(`/projects/${project.id}/invitations`, {
+    role: 'viewer',
+  });
   const ids = {
     ...missingIds,
+    invitation_id: invitation.id,
+    token: invitation.token,
     calendar_id: calendar.id,
     file: calendar.url.split('/').at(-1),
     project_id: project.id,
@@ -117,7 +122,7 @@ const recipes: Record<number, (operation: Operation) => Promise<{ status: number
     const { owner, ids } = await somebodyWithWork();
     if (operation.operationId === 'callMcp')
       return send(owner, operation, ids, { headers: { origin: 'https://elsewhere.example' } });
-    if (operation.operationId === 'listMembers') {
+    if (['listMembers', 'listInvitations'].includes(operation.operationId)) {
       await api.addMember(ids.project_id, viewer, 'viewer');
       return send(viewer, operation, ids);
     }
@@ -125,17 +130,19 @@ const recipes: Record<number, (operation: Operation) => Promise<{ status: number
     return send(new Client(api, body.token), operation, ids);
   },
   404: (operation) =>
-    operation.operationId === 'explainProblem'
-      ? api.anonymous.get('/problems/none')
-      : operation.operationId === 'callMcp'
-        ? sendUnknownMethod(operation)
-        : send(stranger, operation, missingIds, {
-            ...(['listAllTasks', 'countTasks', 'listLabels', 'readCalendar'].includes(
-              operation.operationId,
-            ) && {
-              query: `?project_id=${missingIds.project_id}`,
+    operation.operationId === 'registerUser'
+      ? register(missingIds.token)
+      : operation.operationId === 'explainProblem'
+        ? api.anonymous.get('/problems/none')
+        : operation.operationId === 'callMcp'
+          ? sendUnknownMethod(operation)
+          : send(stranger, operation, missingIds, {
+              ...(['listAllTasks', 'countTasks', 'listLabels', 'readCalendar'].includes(
+                operation.operationId,
+              ) && {
+                query: `?project_id=${missingIds.project_id}`,
+              }),
             }),
-          }),
   409: async (operation) => {
     if (operation.operationId === 'registerUser') {
       const taken = {
@@ -174,10 +181,17 @@ const recipes: Record<number, (operation: Operation) => Promise<{ status: number
       await api.sql`insert into webhooks (id, user_id, url, secret, cursor)
         select gen_random_uuid(), ${owner.id}, ${WEBHOOK_URL}, 'x', 'x' from generate_series(2, 20)`;
     await owner.patch(`/projects/${ids.project_id}`, { archived: true });
-    return send(owner, operation, ids);
+    const isNew = operation.operationId === 'acceptInvitation';
+    return send(isNew ? stranger : owner, operation, ids);
   },
   410: async (operation) => {
     const { owner, ids } = await somebodyWithWork();
+    if (['acceptInvitation', 'registerUser'].includes(operation.operationId)) {
+      await owner.delete(`/projects/${ids.project_id}/invitations/${ids.invitation_id}`);
+      return operation.operationId === 'registerUser'
+        ? register(ids.token)
+        : send(stranger, operation, ids);
+    }
     const isHistory = operation.operationId === 'listEvents';
     const path = isHistory ? `/projects/${ids.project_id}/events?limit=1` : '/changes';
     const { body } = await owner.get(path);
@@ -221,6 +235,15 @@ const recipes: Record<number, (operation: Operation) => Promise<{ status: number
     return send(new Client(unreachable, token), operation, missingIds);
   },
 };
+
+/** Registers with an invitation. */
+const register = (invitation: string) =>
+  api.anonymous.post('/users/register', {
+    username: 'invited',
+    email: 'invited@example.org',
+    password: 'correct horse battery staple',
+    invitation,
+  });
 
 /** A poll of a calendar is not refused for a limit on requests, but one of an unknown address for the limit on guesses. */
 async function guessTooOften(operation: Operation) {

@@ -122,7 +122,7 @@ describe('the tables', () => {
 
 test('the table of limits has those of the code, with their quotas', () => {
   const code = read('src/handlers/login-limits.ts') + read('src/plugins/rate-limit.ts');
-  const limits = [...code.matchAll(/name: '([a-z-]+)', quota: (\d+),/g)];
+  const limits = [...code.matchAll(/name: '([a-z-]+)',\s+quota: (\d+),/g)];
   expect(limits.length).toBeGreaterThan(0);
   expect(
     cellsUnder('### Limits', promises).map(

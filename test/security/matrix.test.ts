@@ -49,14 +49,24 @@ async function place(): Promise<Ids> {
   await api.addMember(project.id, editor, 'editor');
   await api.addMember(project.id, guest, 'viewer');
   const task = await owner.createTask(project.id);
-  return { ...missingIds, project_id: project.id, task_id: task.id, user_id: guest.id };
+  const { body } = await owner.post(`/projects/${project.id}/invitations`, { role: 'viewer' });
+  const invitation = { invitation_id: body.id, token: body.token };
+  return {
+    ...missingIds,
+    ...invitation,
+    project_id: project.id,
+    task_id: task.id,
+    user_id: guest.id,
+  };
 }
 
 const reads = ({ method }: Operation) => method === 'GET';
 const isOfTasks = ({ path }: Operation) => /^\/tasks|\/labels\//.test(path);
+const isOfInvitations = ({ path }: Operation) => /\/invitations/.test(path);
 /** What only a log-in may do: all about the account but to read and to take along what it owns. */
 const isOfAccount = ({ path }: Operation) =>
-  /^\/(users\/(me|logout)|webhooks)/.test(path) && !/^\/users\/me(\/export)?$/.test(path);
+  /^\/(users\/(me|logout)|webhooks|invitations)/.test(path) &&
+  !/^\/users\/me(\/export)?$/.test(path);
 const isOfProject = (operation: Operation) =>
   /\{(project|task)_id\}|batch/.test(operation.path) && !isOfAccount(operation);
 
@@ -72,7 +82,7 @@ function refusal(operation: Operation, role: Role): number | undefined {
     return 403;
   if (byToken || !isOfProject(operation) || role === 'owner') return undefined;
   if (role === 'stranger') return 404;
-  if (reads(operation)) return undefined;
+  if (reads(operation) && !isOfInvitations(operation)) return undefined;
   return role === 'editor' && isOfTasks(operation) ? undefined : 403;
 }
 

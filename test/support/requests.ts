@@ -25,6 +25,7 @@ const bodies: Record<string, (ids: Ids) => unknown> = {
   deleteAccount: () => ({ password: 'x' }),
   addMember: () => ({ username: 'nobody', role: 'viewer' }),
   patchMember: () => ({ role: 'viewer' }),
+  createInvitation: () => ({ role: 'viewer' }),
   importProject: () => ({
     format: 'mantou-project',
     format_version: 1,
@@ -55,6 +56,8 @@ export type Ids = Record<
   | 'trash_id'
   | 'session_id'
   | 'token_id'
+  | 'token'
+  | 'invitation_id'
   | 'user_id'
   | 'webhook_id'
   | 'calendar_id'
@@ -73,6 +76,8 @@ export const missingIds: Ids = {
   trash_id: random(),
   session_id: random(),
   token_id: random(),
+  token: `mi_${'x'.repeat(43)}`,
+  invitation_id: random(),
   user_id: random(),
   webhook_id: random(),
   calendar_id: random(),
