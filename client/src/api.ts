@@ -677,6 +677,8 @@ export interface paths {
         /**
          * Import a project
          * @description Creates a project from a JSON export of up to 64 MiB, completely or not at all, and makes you its owner. Assignees and creators other than you are dropped, because they are not members of the new project. A problem names the line of the task that is not valid.
+         *
+         *     It also takes documents of other programs: iCalendar, CSV, Todoist, Trello, Taskwarrior, todo.txt and GitHub issues, by their media type and shape. What has no place in a task is left out, cut or changed, and `report` lists it. With `dry_run=true` nothing is written, and the response is the report alone.
          */
         post: operations["importProject"];
         delete?: never;
@@ -1462,12 +1464,119 @@ export interface components {
              */
             created_by: string | null;
         };
+        /**
+         * @description A document of another program: iCalendar (RFC 5545) as `text/calendar`, tasks or a Todoist export as `text/csv`, todo.txt as `text/plain`, in UTF-8.
+         * @example x 2026-11-28 Call the tiler +Kitchen @phone
+         */
+        ForeignText: string;
         Health: {
             /**
              * @constant
              * @enum {string}
              */
             status: "ok";
+        };
+        ImportNote: {
+            /**
+             * Format: int32
+             * @description The line of the document on which the item begins.
+             * @example 12
+             */
+            line: number;
+            /**
+             * @description The place of the item in the document, from 0; null for the document itself.
+             * @example 3
+             */
+            item: number | null;
+            /**
+             * @description The title of the task, up to 100 characters.
+             * @example Choose the tiles
+             */
+            title: string | null;
+            /**
+             * @description What happened: `item_left_out`: it is no task, or none any more; `field_left_out`: it has no place in a task; `person_left_out`: it is not a member of the new project; `parent_left_out`: it is not kept: the task stands by itself; `link_left_out`: it is not kept: tasks have no links to each other; `recurrence_left_out`: it is not kept: only the next date is; `reminder_left_out`: it is not kept: tasks have no reminders; `date_left_out`: it is no date, or none of the years 1970 to 9999; `label_left_out`: it is blank, repeated or beyond 20 labels; `label_changed`: it is cut to 50 characters, or has a space in place of a comma; `title_missing`: it is replaced by "Untitled"; `title_cut`: it is cut to 500 characters; the description begins with all of it; `title_changed`: it has a space in place of each line break; `description_cut`: it is cut to 20,000 characters; `text_changed`: it has lost characters that are not valid in a text; `priority_changed`: it is not known: the task has none; `status_changed`: it is not known or not given: the task has the nearest; `time_zone_unknown`: it is not known: the time is taken in the time zone of the import; `completed_at_assumed`: it is not given: the last change, or now, is taken; `moved_to_description`: it stands in the description; `project_changed`: it is not valid as a name, or names one of too many projects.
+             * @example recurrence_left_out
+             * @enum {string}
+             */
+            code: "item_left_out" | "field_left_out" | "person_left_out" | "parent_left_out" | "link_left_out" | "recurrence_left_out" | "reminder_left_out" | "date_left_out" | "label_left_out" | "label_changed" | "title_missing" | "title_cut" | "title_changed" | "description_cut" | "text_changed" | "priority_changed" | "status_changed" | "time_zone_unknown" | "completed_at_assumed" | "moved_to_description" | "project_changed";
+            /**
+             * @description The field, as the document names it.
+             * @example RRULE
+             */
+            field: string;
+            /**
+             * @description The value in the document, up to 100 characters.
+             * @example FREQ=WEEKLY
+             */
+            value: string | null;
+            /**
+             * @description The code in words.
+             * @example is not kept: only the next date is
+             */
+            message: string;
+        };
+        /** @description What an import makes of a document, and what it leaves out, cuts or changes. */
+        ImportReport: {
+            /**
+             * @description The format of the document.
+             * @example icalendar
+             * @enum {string}
+             */
+            format: "mantou" | "icalendar" | "csv" | "todoist" | "trello" | "taskwarrior" | "todotxt" | "github";
+            /**
+             * @description The time zone in which times without one were taken.
+             * @example Europe/Berlin
+             */
+            time_zone: string;
+            /** @description The projects, in the order of the document. */
+            projects: {
+                /**
+                 * @description The name of the project.
+                 * @example Kitchen
+                 */
+                name: string;
+                /**
+                 * Format: int32
+                 * @description The number of its tasks.
+                 * @example 1
+                 */
+                tasks: number;
+            }[];
+            /**
+             * Format: int32
+             * @description The number of tasks.
+             * @example 1
+             */
+            tasks: number;
+            /**
+             * Format: int32
+             * @description The number of items that became no task.
+             * @example 0
+             */
+            left_out: number;
+            /**
+             * Format: int32
+             * @description The number of notes.
+             * @example 1
+             */
+            notes_total: number;
+            /** @description How many notes there are with each code that occurs. */
+            codes: {
+                /**
+                 * @description What happened: `item_left_out`: it is no task, or none any more; `field_left_out`: it has no place in a task; `person_left_out`: it is not a member of the new project; `parent_left_out`: it is not kept: the task stands by itself; `link_left_out`: it is not kept: tasks have no links to each other; `recurrence_left_out`: it is not kept: only the next date is; `reminder_left_out`: it is not kept: tasks have no reminders; `date_left_out`: it is no date, or none of the years 1970 to 9999; `label_left_out`: it is blank, repeated or beyond 20 labels; `label_changed`: it is cut to 50 characters, or has a space in place of a comma; `title_missing`: it is replaced by "Untitled"; `title_cut`: it is cut to 500 characters; the description begins with all of it; `title_changed`: it has a space in place of each line break; `description_cut`: it is cut to 20,000 characters; `text_changed`: it has lost characters that are not valid in a text; `priority_changed`: it is not known: the task has none; `status_changed`: it is not known or not given: the task has the nearest; `time_zone_unknown`: it is not known: the time is taken in the time zone of the import; `completed_at_assumed`: it is not given: the last change, or now, is taken; `moved_to_description`: it stands in the description; `project_changed`: it is not valid as a name, or names one of too many projects.
+                 * @example recurrence_left_out
+                 * @enum {string}
+                 */
+                code: "item_left_out" | "field_left_out" | "person_left_out" | "parent_left_out" | "link_left_out" | "recurrence_left_out" | "reminder_left_out" | "date_left_out" | "label_left_out" | "label_changed" | "title_missing" | "title_cut" | "title_changed" | "description_cut" | "text_changed" | "priority_changed" | "status_changed" | "time_zone_unknown" | "completed_at_assumed" | "moved_to_description" | "project_changed";
+                /**
+                 * Format: int32
+                 * @description How often it occurs.
+                 * @example 1
+                 */
+                count: number;
+            }[];
+            /** @description The first 1000 notes, in the order of the document. */
+            notes: components["schemas"]["ImportNote"][];
         };
         Invitation: {
             /**
@@ -2014,6 +2123,9 @@ export interface components {
                  */
                 username: string;
             }[];
+            /** @description All new projects, of which `project` is the first. Only for a document of another program. */
+            projects?: components["schemas"]["Project"][];
+            report?: components["schemas"]["ImportReport"];
         };
         ProjectPage: {
             items: components["schemas"]["Project"][];
@@ -6132,7 +6244,28 @@ export interface operations {
     };
     importProject: {
         parameters: {
-            query?: never;
+            query?: {
+                /**
+                 * @description The format of the document. If omitted, its media type and its shape tell: `mantou` is the export of this API; `csv` has a column `title`; `todotxt` takes todo.txt and done.txt.
+                 * @example icalendar
+                 */
+                format?: "mantou" | "icalendar" | "csv" | "todoist" | "trello" | "taskwarrior" | "todotxt" | "github";
+                /**
+                 * @description The IANA time zone of local times in the document of another program. If omitted, `UTC`.
+                 * @example Europe/Berlin
+                 */
+                time_zone?: string;
+                /**
+                 * @description The name of the new project, in place of the one in the document. In a Taskwarrior document it is for the tasks that name no project. Not for `mantou`.
+                 * @example Kitchen
+                 */
+                name?: string;
+                /**
+                 * @description `true` reads the document and returns the report, and writes nothing.
+                 * @example true
+                 */
+                dry_run?: "false" | "true";
+            };
             header?: {
                 /** @description For 24 hours, a repeated request with the same key returns the stored response and does not run again. 1 to 255 visible ASCII characters. */
                 "Idempotency-Key"?: string;
@@ -6174,9 +6307,60 @@ export interface operations {
                  *     }
                  */
                 "application/json": components["schemas"]["ProjectExport"];
+                /** @example x 2026-11-28 Call the tiler +Kitchen @phone */
+                "text/calendar": components["schemas"]["ForeignText"];
+                /** @example x 2026-11-28 Call the tiler +Kitchen @phone */
+                "text/csv": components["schemas"]["ForeignText"];
+                /** @example x 2026-11-28 Call the tiler +Kitchen @phone */
+                "text/plain": components["schemas"]["ForeignText"];
             };
         };
         responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "format": "icalendar",
+                     *       "time_zone": "Europe/Berlin",
+                     *       "projects": [
+                     *         {
+                     *           "name": "Kitchen",
+                     *           "tasks": 1
+                     *         }
+                     *       ],
+                     *       "tasks": 1,
+                     *       "left_out": 0,
+                     *       "notes_total": 1,
+                     *       "codes": [
+                     *         {
+                     *           "code": "recurrence_left_out",
+                     *           "count": 1
+                     *         }
+                     *       ],
+                     *       "notes": [
+                     *         {
+                     *           "line": 12,
+                     *           "item": 3,
+                     *           "title": "Choose the tiles",
+                     *           "code": "recurrence_left_out",
+                     *           "field": "RRULE",
+                     *           "value": "FREQ=WEEKLY",
+                     *           "message": "is not kept: only the next date is"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ImportReport"];
+                };
+            };
             /** @description Created. */
             201: {
                 headers: {
@@ -6208,7 +6392,49 @@ export interface operations {
                      *           "task_id": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
                      *           "username": "grace"
                      *         }
-                     *       ]
+                     *       ],
+                     *       "projects": [
+                     *         {
+                     *           "id": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *           "name": "Kitchen",
+                     *           "description": "New tiles, new light",
+                     *           "archived_at": null,
+                     *           "created_at": "2026-11-23T03:14:07.123Z",
+                     *           "updated_at": "2026-11-23T03:14:07.123Z",
+                     *           "version": 1,
+                     *           "role": "owner"
+                     *         }
+                     *       ],
+                     *       "report": {
+                     *         "format": "icalendar",
+                     *         "time_zone": "Europe/Berlin",
+                     *         "projects": [
+                     *           {
+                     *             "name": "Kitchen",
+                     *             "tasks": 1
+                     *           }
+                     *         ],
+                     *         "tasks": 1,
+                     *         "left_out": 0,
+                     *         "notes_total": 1,
+                     *         "codes": [
+                     *           {
+                     *             "code": "recurrence_left_out",
+                     *             "count": 1
+                     *           }
+                     *         ],
+                     *         "notes": [
+                     *           {
+                     *             "line": 12,
+                     *             "item": 3,
+                     *             "title": "Choose the tiles",
+                     *             "code": "recurrence_left_out",
+                     *             "field": "RRULE",
+                     *             "value": "FREQ=WEEKLY",
+                     *             "message": "is not kept: only the next date is"
+                     *           }
+                     *         ]
+                     *       }
                      *     }
                      */
                     "application/json": components["schemas"]["ProjectImported"];

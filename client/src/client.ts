@@ -134,8 +134,11 @@ export function createClient(serverUrl: string, options: ClientOptions = {}) {
           parseAs: 'text',
         }),
       ),
-    import: (project: ProjectExport, options: CreateOptions = {}) =>
-      dataOf(api.POST('/projects/import', { params: { header: keyOf(options) }, body: project })),
+    import: async (project: ProjectExport, options: CreateOptions = {}) =>
+      // A report alone answers a dry run, which this is not.
+      (await dataOf(
+        api.POST('/projects/import', { params: { header: keyOf(options) }, body: project }),
+      )) as Schemas['ProjectImported'],
   };
 
   const tasks = {

@@ -10,9 +10,12 @@ type Cell = string | number | null;
 export const csvLines = (rows: readonly (readonly Cell[])[]): string =>
   stringify(rows as Cell[][], { record_delimiter: 'windows', quoted_string: true });
 
+/** Returns whether a spreadsheet might run the text, or take an apostrophe away from it. */
+export const isFormula = (text: string) => FORMULA.test(text);
+
 /**
  * Returns the text in a form that no spreadsheet runs: a text that looks like a formula or begins with an apostrophe gets an
  * apostrophe before it. A reader that takes one apostrophe from the beginning has the original text.
  */
 export const asText = (text: string | null): string | null =>
-  text !== null && FORMULA.test(text) ? `'${text}` : text;
+  text !== null && isFormula(text) ? `'${text}` : text;

@@ -1,5 +1,5 @@
 /**
- * Reads a JSON object of which one field is a list too long for memory: item by item, with the line on which each begins.
+ * Reads a JSON object of which some fields are lists too long for memory: item by item, with the line on which each begins.
  * The scanner finds only where an item or a field ends, by its brackets. `JSON.parse` reads what is between, as in every
  * other body, so both accept the same JSON. The memory needed depends on the largest item alone.
  */
@@ -14,39 +14,51 @@ const PIECE_BYTES_MAX = 1024 ** 2;
 const DEPTH_MAX = 16;
 
 /** A task has about 40 values. */
-const PIECE_BOUNDS = { depthMax: DEPTH_MAX, nodesMax: 1000 };
+const PIECE_NODES_MAX = 1000;
 
 export type Piece =
   | { kind: 'field'; name: string; value: unknown }
-  /** `line` counts from 1. */
-  | { kind: 'item'; index: number; line: number; value: unknown };
+  /** `index` counts from 0 in its list, `line` from 1. */
+  | { kind: 'item'; list: string; index: number; line: number; value: unknown };
+
+interface Shape {
+  /** The fields that the object may have beside the lists; `any` for those of another program. */
+  fields: readonly string[] | 'any';
+  /** Each may occur once; the first has to. */
+  lists: readonly [string, ...string[]];
+  /** The most values in a field or an item. */
+  nodesMax?: number;
+}
 
 /**
- * Yields the fields of the object and the items of its list in the order of the text. Of a field that occurs twice the last
+ * Yields the fields of the object and the items of its lists in the order of the text. Of a field that occurs twice the last
  * value counts.
- * @param fields that the object may have beside `list`.
  * @throws {Problem} `malformed_json`, which names the line; `validation_failed` for a value that is no such object.
  */
 export async function* readObjectWithList(
   chunks: AsyncIterable<Uint8Array>,
-  { fields, list }: { fields: readonly string[]; list: string },
+  { fields, lists, nodesMax = PIECE_NODES_MAX }: Shape,
 ): AsyncGenerator<Piece> {
-  let hasList = false;
+  const begun = new Set<string>();
   let index = 0;
 
-  for await (const cuts of cutsOf(chunks, list))
-    for (const { kind, text, line } of cuts) {
-      if (kind === 'item') yield { kind, index: index++, line, value: parse(text, line) };
+  for await (const cuts of cutsOf(chunks, lists))
+    for (const { kind, list, text, line } of cuts) {
+      if (kind === 'item')
+        yield { kind, list, index: index++, line, value: parse(text, line, nodesMax) };
       else if (kind === 'field') yield { kind, ...readField(text, line) };
-      else if (hasList) throw refusal(list, 'repeated', 'must be given once');
-      else hasList = true;
+      else if (begun.has(list)) throw refusal(list, 'repeated', 'must be given once');
+      else {
+        begun.add(list);
+        index = 0;
+      }
     }
-  if (!hasList) throw refusal(list, 'required', 'is required');
+  if (!begun.has(lists[0])) throw refusal(lists[0], 'required', 'is required');
 
   function readField(text: string, line: number) {
-    const [[name = '', value] = []] = Object.entries(parse(`{${text}}`, line) as object);
-    if (name === list) throw refusal(list, 'wrong_type', 'must be an array');
-    if (!fields.includes(name))
+    const [[name = '', value] = []] = Object.entries(parse(`{${text}}`, line, nodesMax) as object);
+    if (name === lists[0]) throw refusal(name, 'wrong_type', 'must be an array');
+    if (fields !== 'any' && !fields.includes(name))
       throw refusal(name, 'unknown_field', 'is not a field of this request');
     return { name, value };
   }
@@ -58,15 +70,15 @@ const refusal = (name: string, code: string, message: string) =>
 const malformed = (line: number, what = 'is not JSON') =>
   new Problem('malformed_json', { detail: `Line ${line} ${what}` });
 
-function parse(text: string, line: number): unknown {
-  const breach = findJsonBreach(text, PIECE_BOUNDS);
+function parse(text: string, line: number, nodesMax: number): unknown {
+  const breach = findJsonBreach(text, { depthMax: DEPTH_MAX, nodesMax });
   if (breach === 'depthMax') throw malformed(line, 'nests too deeply');
   if (breach === 'nodesMax')
     throw validationProblem([
       {
         location: 'body',
         code: 'too_many',
-        message: `at most ${PIECE_BOUNDS.nodesMax} values from line ${line} on`,
+        message: `at most ${nodesMax} values from line ${line} on`,
       },
     ]);
   try {
@@ -79,8 +91,10 @@ function parse(text: string, line: number): unknown {
 // --- Where pieces end --------------------------------------------------------------------------------------------
 
 interface Cut {
-  /** A field includes its name. `list` marks where the list begins. */
+  /** A field includes its name. `list` marks where a list begins. */
   kind: 'field' | 'item' | 'list';
+  /** The name of the list that begins, or that has the item. */
+  list: string;
   text: string;
   /** The line on which it begins. */
   line: number;
@@ -93,8 +107,11 @@ const [LEFT_BRACKET, RIGHT_BRACKET, LEFT_BRACE, RIGHT_BRACE] = [0x5b, 0x5d, 0x7b
 const BYTE_ORDER_MARK = [0xef, 0xbb, 0xbf];
 
 /** Yields the pieces of the object, those of a chunk together. */
-async function* cutsOf(chunks: AsyncIterable<Uint8Array>, list: string): AsyncGenerator<Cut[]> {
-  const scanner = createScanner(list);
+async function* cutsOf(
+  chunks: AsyncIterable<Uint8Array>,
+  lists: readonly string[],
+): AsyncGenerator<Cut[]> {
+  const scanner = createScanner(lists);
   for await (const chunk of chunks) {
     yield scanner.read(chunk);
     // One chunk is scanned without a pause; then the event loop serves other requests.
@@ -104,7 +121,7 @@ async function* cutsOf(chunks: AsyncIterable<Uint8Array>, list: string): AsyncGe
 }
 
 /** Returns a scanner that looks at each byte once. Between the brackets of a piece it counts only the depth. */
-function createScanner(list: string) {
+function createScanner(lists: readonly string[]) {
   let line = 1;
   let depth = 0;
   let inString = false;
@@ -112,6 +129,8 @@ function createScanner(list: string) {
   let marks = 0;
   let hasEnded = false;
 
+  /** The list that the scanner is in, or was last in. */
+  let list = '';
   let inList = false;
   let afterList = false;
   /** How many fields or items have ended so far. */
@@ -178,16 +197,15 @@ function createScanner(list: string) {
   }
 
   function open(byte: number, place: number) {
-    const beginsList =
-      byte === LEFT_BRACKET &&
-      depth === 1 &&
-      !hasBrackets &&
-      isNameOf(list, piece.end(chunk.subarray(start, place), line));
+    const mayBeginList = byte === LEFT_BRACKET && depth === 1 && !hasBrackets;
+    const name = mayBeginList ? nameIn(piece.end(chunk.subarray(start, place), line)) : undefined;
+    const beginsList = name !== undefined && lists.includes(name);
     depth += 1;
     hasBrackets = true;
     if (depth > DEPTH_MAX) throw malformed(line, 'nests too deeply');
     if (!beginsList) return;
-    cuts.push({ kind: 'list', text: '', line });
+    list = name;
+    cuts.push({ kind: 'list', list, text: '', line });
     [inList, before] = [true, 0];
     beginPiece(place + 1);
   }
@@ -210,7 +228,7 @@ function createScanner(list: string) {
     const isBlank = !/[^ \t\r\n]/.test(text);
     beginPiece(place + 1);
     if (afterList ? !isBlank : isBlank && !mayBeBlank) throw malformed(begun);
-    if (!isBlank) cuts.push({ kind: inList ? 'item' : 'field', text, line: begun });
+    if (!isBlank) cuts.push({ kind: inList ? 'item' : 'field', list, text, line: begun });
     if (!isBlank || afterList) before += 1;
     afterList = false;
   }
@@ -248,12 +266,12 @@ function decode(parts: readonly Uint8Array[], line: number): string {
   }
 }
 
-/** Returns whether the text is the name of this field and its colon. */
-function isNameOf(field: string, text: string): boolean {
+/** Returns the name of the field that a text and its colon begin; undefined where they begin none. */
+function nameIn(text: string): string | undefined {
   try {
-    return Object.keys(JSON.parse(`{${text}0}`))[0] === field;
+    return Object.keys(JSON.parse(`{${text}0}`))[0];
   } catch {
-    return false;
+    return undefined;
   }
 }
 

@@ -1,4 +1,4 @@
-/** Writes the project of an import in small statements. It is not visible until the last statement publishes it. */
+/** Writes the projects of an import in small statements. They are not visible until the last statement publishes them. */
 import { and, eq, inArray, not, sql } from 'drizzle-orm';
 import { actorOf, setActor, suppressEvents } from '../db/authorization.ts';
 import { oneCall } from '../db/batching.ts';
@@ -19,17 +19,12 @@ import { columnsOf } from '../db/row-mapper.ts';
 import { decodeRow, insertRow, noTable } from '../db/row-values.ts';
 import { project_members, projects, tasks } from '../db/schema.ts';
 import { projectColumns } from '../db/visible-columns.ts';
-import { idTaken, Problem, validationProblem } from '../errors/problem.ts';
-import { parseInstant } from '../lib/instant.ts';
+import { idTaken, Problem } from '../errors/problem.ts';
 import { newId } from '../lib/new-id.ts';
 import type { CurrentUser } from '../schemas/current-user.ts';
+import type { ImportReport } from '../schemas/import-reports.ts';
 import type { ExportedTask } from '../schemas/project-exports.ts';
-import {
-  findHeadErrors,
-  type ImportedHead,
-  type ProjectImported,
-  UNASSIGNED_NAMED_MAX,
-} from '../schemas/project-imports.ts';
+import { type ProjectImported, UNASSIGNED_NAMED_MAX } from '../schemas/project-imports.ts';
 import type { Project } from '../schemas/projects.ts';
 import { tooSlow } from './import-reader.ts';
 import { draftedFields, draftsOf } from './task-drafts.ts';
@@ -44,33 +39,44 @@ const LEFTOVER_MINUTES_MIN = 60;
 const SWEPT_PROJECTS_MAX = 2;
 const DELETED_TASKS_MAX = 5000;
 
-/** Returns a draft: it writes tasks in batches, one while the next is read, into a project that is not visible yet. */
+/** A project as it is published. */
+export interface DraftedProject {
+  id: string;
+  name: string;
+  description: string | null;
+  archived_at: string | null;
+  created_at: string;
+  updated_at: string;
+}
+
+/** Returns a draft: it writes tasks in batches, one while the next is read, into projects that are not visible yet. */
 export function createDraft(db: Database, user: CurrentUser) {
-  let projectId: string | undefined;
+  const begun = new Set<string>();
   const unassigned: ProjectImported['unassigned'] = [];
   const counts = { tasks: 0, unassigned_total: 0 };
-  let begun = false;
   let batch: DraftedTask[] = [];
   let characters = 0;
   let writing: Promise<unknown> = Promise.resolve();
+
+  async function begin(projectId: string) {
+    if (begun.has(projectId)) return;
+    const drafting = { projects_pkey: () => idTaken('body.project.id') };
+    await onViolation(drafting, beginProject(db, user, projectId));
+    begun.add(projectId);
+  }
 
   async function flush() {
     const drafted = batch;
     [batch, characters] = [[], 0];
     await writing;
-    projectId ??= newId();
-    const drafting = { projects_pkey: () => idTaken('body.project.id') };
-    if (!begun) await onViolation(drafting, beginProject(db, user, projectId));
-    begun = true;
+    for (const { project_id } of drafted) await begin(project_id);
     writing = onViolation({ tasks_pkey: () => idTaken('body.tasks') }, insertTasks(db, drafted));
     // The next batch awaits it. Until then this handler keeps a failure from being an unhandled rejection.
     writing.catch(() => undefined);
   }
 
   return {
-    /** @param head what came before the tasks, unchecked. */
-    async add(task: ExportedTask, line: number, head: Record<string, unknown>) {
-      projectId ??= newId(chosenIdOf(head));
+    async add(task: ExportedTask, line: number, projectId: string) {
       const drafted = draftOf(task, user, projectId);
       if (task.assignee !== null && drafted.assignee_id === null) {
         counts.unassigned_total += 1;
@@ -83,35 +89,25 @@ export function createDraft(db: Database, user: CurrentUser) {
       if (batch.length === BATCH_TASKS_MAX || characters > BATCH_CHARACTERS_MAX) await flush();
     },
 
-    /** Publishes the project. */
-    async publish({ project }: ImportedHead, request?: IdempotencyKey) {
-      const { id } = project;
-      projectId ??= newId(id);
-      if (id !== undefined && id.toLowerCase() !== projectId) throw misplacedId();
+    /** Publishes the projects, of which there is at least one. @param report what a document of another program reports. */
+    async publish(
+      drafted: readonly DraftedProject[],
+      request: IdempotencyKey | undefined,
+      report?: ImportReport,
+    ) {
       await flush();
       await writing;
-      return publishProject(db, user, projectId, project, { ...counts, unassigned }, request);
+      for (const { id } of drafted) await begin(id);
+      return publishProjects(db, user, drafted, { ...counts, unassigned, report }, request);
     },
 
-    /** Deletes the project. A later import sweeps what cannot be deleted now. */
+    /** Deletes the projects. A later import sweeps what cannot be deleted now. */
     async rollBack() {
       await writing.catch(() => undefined);
-      if (begun && projectId) await discardProject(db, projectId).catch(() => undefined);
+      for (const id of begun) await discardProject(db, id).catch(() => undefined);
     },
   };
 }
-
-/** Returns the id of the project, where the client has chosen one. */
-function chosenIdOf({ project }: Record<string, unknown>): string | undefined {
-  return findHeadErrors({ project }, '').some(({ location }) => /project/.test(location))
-    ? undefined
-    : (project as ImportedHead['project']).id;
-}
-
-const misplacedId = () =>
-  validationProblem([
-    { location: 'body.project.id', code: 'misplaced', message: 'must come before the tasks' },
-  ]);
 
 type DraftedTask = ReturnType<typeof draftOf>;
 
@@ -182,29 +178,56 @@ async function insertTasks(db: Database, drafted: readonly DraftedTask[]) {
     );
 }
 
-type Counts = Omit<ProjectImported, 'project'>;
+/** What a response has beside its projects. */
+type Counts = Omit<ProjectImported, 'project' | 'projects' | 'report'> & {
+  report: ImportReport | undefined;
+};
 
 const columns = { ...projectColumns, role: project_members.role };
 
-/** Makes the project visible to its owner, or finds the stored response to an earlier request with the key. */
-async function publishProject(
+/** A row for each project, with its search columns, whose words are text. */
+const drafts = (drafted: readonly DraftedProject[]) => {
+  const rows = drafted.map((one) => ({ ...one, ...projectLexemes(one) }));
+  return sql`json_to_recordset(${JSON.stringify(rows)}::text::json) as draft (id uuid, name text,
+    description text, archived_at timestamptz, created_at timestamptz, updated_at timestamptz, name_key text,
+    name_words text, name_runs text, description_words text, description_runs text)`;
+};
+
+const published = {
+  ...{ name: sql`draft.name`, description: sql`draft.description` },
+  ...{ archived_at: sql`draft.archived_at`, created_at: sql`draft.created_at` },
+  ...{ updated_at: sql`draft.updated_at`, name_key: sql`draft.name_key` },
+  ...{ name_words: sql`draft.name_words::tsvector`, name_runs: sql`draft.name_runs` },
+  ...{ description_words: sql`draft.description_words::tsvector` },
+  ...{ description_runs: sql`draft.description_runs` },
+};
+
+/** Makes all projects visible to their owner, or none; or finds the stored response to an earlier request with the key. */
+async function publishProjects(
   db: Database,
   user: CurrentUser,
-  projectId: string,
-  { id: _, archived_at, created_at, updated_at, ...texts }: ImportedHead['project'],
+  drafted: readonly DraftedProject[],
   counts: Counts,
   request: IdempotencyKey | undefined,
 ): Promise<Created<ProjectImported>> {
   const claim = request && claimKey(db, user, request);
+  const ids = drafted.map(({ id }) => id);
+  const ofImport = and(
+    inArray(project_members.project_id, ids),
+    eq(project_members.user_id, user.id),
+  );
+  const fresh = db
+    .select({ count: sql`count(*)` })
+    .from(project_members)
+    .where(and(ofImport, not(isLeftover(LEFTOVER_MINUTES_MIN / 2))));
   const shown = db.$with('shown').as(
     db
       .update(project_members)
       .set({ importing_since: null, created_at: sql`now()` })
       .where(
         and(
-          eq(project_members.project_id, projectId),
-          eq(project_members.user_id, user.id),
-          not(isLeftover(LEFTOVER_MINUTES_MIN / 2)),
+          ofImport,
+          sql`${fresh} = ${ids.length}::int`,
           setActor(actorOf(user)),
           claim && isFirstUse(claim),
         ),
@@ -214,39 +237,59 @@ async function publishProject(
   const project = db.$with('project').as(
     db
       .update(projects)
-      .set({
-        ...texts,
-        ...projectSearchColumns(projectLexemes(texts)),
-        archived_at: archived_at && (parseInstant(archived_at) ?? null),
-        created_at: parseInstant(created_at),
-        updated_at: parseInstant(updated_at),
-      })
+      .set(published)
       .from(shown)
+      .innerJoin(drafts(drafted), sql`draft.id = ${shown.project_id}`)
       .where(eq(projects.id, shown.project_id))
       .returning({ ...projectColumns, role: shown.role }),
   );
-  if (!claim) {
-    const [row] = await db.with(shown, project).select().from(project);
-    if (!row) throw tooSlow();
-    return { row: { project: row as Project, ...counts }, replayed: false };
-  }
-  const answer = sql`json_build_object('project', row_to_json(project), 'counts', ${JSON.stringify(counts)}::text::json)`;
-  const response = { from: project, calls: oneCall, isOfCall: sql`true` };
-  const [found] = await db
-    .with(claim, shown, project, ...storeResponse(db, user, request, answer, response))
+  const responseOf = (found: readonly (Project | null)[]): Created<ProjectImported> => {
+    const byId = new Map(found.map((one) => [one?.id, one]));
+    const rows = ids.map((id) => byId.get(id)).filter((one): one is Project => one != null);
+    if (rows.length < ids.length) throw tooSlow();
+    return { row: rowOf(rows, counts), replayed: false };
+  };
+  if (!claim)
+    return responseOf((await db.with(shown, project).select().from(project)) as Project[]);
+  const shownAll = db.$with('shown_all').as(
+    db
+      .select({ rows: sql`json_agg(row_to_json(project))`.as('rows') })
+      .from(project)
+      .having(sql`count(*) > 0`),
+  );
+  const answer = sql`json_build_object('ids', ${JSON.stringify(ids)}::text::json, 'projects', ${shownAll.rows}, 'counts', ${JSON.stringify(counts)}::text::json)`;
+  const response = { from: shownAll, calls: oneCall, isOfCall: sql`true` };
+  const found = await db
+    .with(claim, shown, project, shownAll, ...storeResponse(db, user, request, answer, response))
     .select({ claim: columnsOf(claim), project: columnsOf(project) })
     .from(claim)
     .leftJoin(project, sql`true`);
-  const replay = storedResponse(found?.claim as ClaimedKey, request);
+  const replay = storedResponse(found[0]?.claim as ClaimedKey, request);
   if (replay) return { row: fromAnswer(replay), replayed: true };
-  if (!found?.project) throw tooSlow();
-  return { row: { project: found.project as Project, ...counts }, replayed: false };
+  return responseOf(found.map((row) => row.project as Project | null));
 }
 
-const fromAnswer = ({ project, counts }: Record<string, unknown>): ProjectImported => ({
-  project: decodeRow(columns, project as Record<string, unknown>) as unknown as Project,
-  ...(counts as Counts),
-});
+/** A document of this API is one project, and its response has no report. */
+function rowOf(all: Project[], { report, ...counts }: Counts): ProjectImported {
+  const [project] = all as [Project];
+  return { project, ...counts, ...(report && { projects: all, report }) };
+}
+
+function fromAnswer({
+  ids,
+  projects: rows,
+  project,
+  counts,
+}: Record<string, unknown>): ProjectImported {
+  // An earlier release stored one project.
+  const stored = (rows ?? [project]) as Record<string, unknown>[];
+  const decoded = stored.map((row) => decodeRow(columns, row) as unknown as Project);
+  const place = ({ id }: Project) => (ids as string[] | undefined)?.indexOf(id) ?? 0;
+  return rowOf(
+    decoded.sort((one, other) => place(one) - place(other)),
+    counts as Counts,
+  );
+}
 
 /** Returns the stored response. @throws {Problem} `idempotency_key_reused`; `idempotency_in_flight` where it is gone. */
 export async function readImported(

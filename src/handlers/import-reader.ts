@@ -25,8 +25,7 @@ const DIGEST_CHARACTERS_MAX = 512 * 1024;
  * Reads the document to its end, or until it has found as many errors as a response can name.
  * @param add receives the tasks until the first error, with what came before them, unchecked.
  * @returns the document except its tasks, and a digest of all of it that does not depend on how it is formatted.
- * @throws {Problem} `malformed_json`, `validation_failed` with the line; `malformed_request` for a client that is too
- * slow; what `chunks` throws.
+ * @throws {Problem} `malformed_json`, `validation_failed` with the line; what `chunks` throws.
  */
 export async function readDocument(
   chunks: AsyncIterable<Uint8Array>,
@@ -35,10 +34,7 @@ export async function readDocument(
   const head: Record<string, unknown> = {};
   const errors: FieldError[] = [];
   const fingerprint = createFingerprint();
-  for await (const piece of readObjectWithList(withDeadline(chunks), {
-    fields: headFields,
-    list: 'tasks',
-  })) {
+  for await (const piece of readObjectWithList(chunks, { fields: headFields, lists: ['tasks'] })) {
     if (piece.kind === 'field') {
       head[piece.name] = piece.value;
       // Refuse another kind of document before its tasks are checked.
@@ -60,7 +56,8 @@ export async function readDocument(
   return { head: whole, fingerprint: ['importProject', whole, await fingerprint.end()] };
 }
 
-async function* withDeadline(chunks: AsyncIterable<Uint8Array>) {
+/** Yields the chunks. @throws {Problem} `malformed_request` for a client that is too slow; what `chunks` throws. */
+export async function* withDeadline(chunks: AsyncIterable<Uint8Array>) {
   const begunMs = performance.now();
   for await (const chunk of withLeastSpeed(chunks, PACE, tooSlow)) {
     if (performance.now() - begunMs > IMPORT_MINUTES_MAX * MINUTE_MS) throw tooSlow();
@@ -100,7 +97,7 @@ const inUtcTimes = (task: ExportedTask): ExportedTask => ({
 });
 
 /** Returns a running digest. Web Crypto takes no text in pieces, so each piece is digested together with the digest before it. */
-function createFingerprint() {
+export function createFingerprint() {
   let state = '';
   let text = '';
   const fold = async () => {

@@ -1,18 +1,30 @@
 /**
- * Imports a project from the document that an export writes. The tasks are written as they arrive, in small statements,
- * into a project that is not visible; one last statement publishes it and stores the response. So memory stays flat, no
+ * Imports a project from the document that an export writes, or projects from one of another program. The tasks are written
+ * as they arrive, in small statements, into a project that is not visible; one last statement publishes it and stores the response. So memory stays flat, no
  * transaction waits for a client, and a failure before that statement leaves nothing visible.
  */
 // Decision: docs/decisions/10-hidden-imports.md
 import type { Database } from '../db/database.ts';
 import { type Created, hasStoredResponse, idempotencyKey } from '../db/idempotency.ts';
+import { validationProblem } from '../errors/problem.ts';
+import { detectFormat } from '../formats/imports/detect.ts';
 import { type ConcurrencyLimit, limitConcurrency } from '../lib/concurrency-limit.ts';
 import { limitFairly } from '../lib/fair-concurrency-limit.ts';
+import { parseInstant } from '../lib/instant.ts';
+import { newId } from '../lib/new-id.ts';
 import { timeout } from '../lib/timeout.ts';
 import type { CurrentUser } from '../schemas/current-user.ts';
-import type { ProjectImported } from '../schemas/project-imports.ts';
-import { createDraft, readImported } from './import-draft.ts';
-import { readDocument } from './import-reader.ts';
+import type { ImportQuery, ImportReport } from '../schemas/import-reports.ts';
+import type { ExportedTask } from '../schemas/project-exports.ts';
+import {
+  findHeadErrors,
+  type ImportedHead,
+  type ProjectImported,
+} from '../schemas/project-imports.ts';
+import { importForeign, reportForeign } from './foreign-imports.ts';
+import { createDraft, type DraftedProject, readImported } from './import-draft.ts';
+import { readDocument, withDeadline } from './import-reader.ts';
+import { createReport } from './import-report.ts';
 
 /** Imports at once in a process. Each holds up to two batches, and a connection at times. */
 const IMPORTS_MAX = 16;
@@ -58,14 +70,56 @@ export function limitImports() {
   };
 }
 
+export interface ImportRequest extends ImportQuery {
+  mediaType: string;
+  /** Of `Idempotency-Key`. It is bound to the content of the document, not to its format. */
+  key: string | undefined;
+}
+
+/**
+ * Imports a document, whose format its beginning tells, or reports what an import would make of it.
+ * @throws {Problem} `malformed_json`, `validation_failed` with the line; `payload_too_large`; `malformed_request` for a
+ * client that is too slow; `unsupported_media_type`; `idempotency_key_reused`, `idempotency_in_flight`; what `chunks` throws.
+ */
+export async function importDocument(
+  db: Database,
+  user: CurrentUser,
+  chunks: AsyncIterable<Uint8Array>,
+  { mediaType, key, ...query }: ImportRequest,
+): Promise<{ created: Created<ProjectImported> } | { report: ImportReport }> {
+  const { format: asked, dry_run, name, time_zone } = query;
+  const { format, all } = await detectFormat(withDeadline(chunks), mediaType, asked);
+  const isDry = dry_run === 'true';
+  if (format === 'mantou') {
+    refuseForeignOptions({ name, time_zone });
+    return isDry
+      ? { report: await reportProject(user, all) }
+      : { created: await importProject(db, user, all, key) };
+  }
+  const options = { format, name, time_zone };
+  return isDry
+    ? { report: await reportForeign(user, all, options) }
+    : { created: await importForeign(db, user, all, options, key) };
+}
+
+/** A document of this API says what these would. */
+function refuseForeignOptions(options: Record<string, unknown>) {
+  const errors = Object.keys(options).filter((name) => options[name] !== undefined);
+  if (errors.length > 0)
+    throw validationProblem(
+      errors.map((name) => ({
+        location: `query.${name}`,
+        code: 'contradiction',
+        message: 'is for documents of other programs',
+      })),
+    );
+}
+
 /**
  * Creates a project with this user as its owner. It leaves out assignees and creators other than the user, because the project
  * has no other member, and a document must not attribute its work to others.
- * @param key of `Idempotency-Key`. It is bound to the content of the document, not to its format.
- * @throws {Problem} `malformed_json`, `validation_failed` with the line; `payload_too_large`; `malformed_request` for a
- * client that is too slow; `idempotency_key_reused`, `idempotency_in_flight`; what `chunks` throws.
  */
-export async function importProject(
+async function importProject(
   db: Database,
   user: CurrentUser,
   chunks: AsyncIterable<Uint8Array>,
@@ -74,11 +128,16 @@ export async function importProject(
   // With a stored response, the document is read only to compare it with the first one.
   const isReplay = key !== undefined && (await hasStoredResponse(db, user, key));
   const draft = createDraft(db, user);
+  let projectId: string | undefined;
+  const add = (task: ExportedTask, line: number, head: Record<string, unknown>) => {
+    projectId ??= newId(chosenIdOf(head));
+    return draft.add(task, line, projectId);
+  };
   try {
-    const { head, fingerprint } = await readDocument(chunks, isReplay ? noop : draft.add);
+    const { head, fingerprint } = await readDocument(chunks, isReplay ? noop : add);
     const request = key === undefined ? undefined : await idempotencyKey(key, fingerprint);
     if (request && isReplay) return { row: await readImported(db, user, request), replayed: true };
-    const created = await draft.publish(head, request);
+    const created = await draft.publish([projectOf(head, projectId)], request);
     if (created.replayed) await draft.rollBack();
     return created;
   } catch (error) {
@@ -88,3 +147,45 @@ export async function importProject(
 }
 
 const noop = async () => undefined;
+
+/** Returns the id of the project, where the client has chosen one. */
+function chosenIdOf({ project }: Record<string, unknown>): string | undefined {
+  return findHeadErrors({ project }, '').some(({ location }) => /project/.test(location))
+    ? undefined
+    : (project as ImportedHead['project']).id;
+}
+
+/** @param begun the id under which tasks are written already. */
+function projectOf({ project }: ImportedHead, begun: string | undefined): DraftedProject {
+  const { archived_at, created_at, updated_at } = project;
+  const id = begun ?? newId(project.id);
+  if (project.id !== undefined && project.id.toLowerCase() !== id) throw misplacedId();
+  return {
+    ...{ id, name: project.name, description: project.description },
+    archived_at: archived_at && (parseInstant(archived_at) ?? null),
+    created_at: parseInstant(created_at) ?? created_at,
+    updated_at: parseInstant(updated_at) ?? updated_at,
+  };
+}
+
+const misplacedId = () =>
+  validationProblem([
+    { location: 'body.project.id', code: 'misplaced', message: 'must come before the tasks' },
+  ]);
+
+/** Returns what an import of a document of this API would report. It writes nothing. */
+async function reportProject(
+  user: CurrentUser,
+  chunks: AsyncIterable<Uint8Array>,
+): Promise<ImportReport> {
+  const report = createReport('UTC');
+  let tasks = 0;
+  const { head } = await readDocument(chunks, async ({ assignee, title }, line) => {
+    if (assignee !== null && assignee.toLowerCase() !== user.username.toLowerCase())
+      report.add({ line, item: tasks, title }, [
+        { code: 'person_left_out', field: 'assignee', value: assignee },
+      ]);
+    tasks += 1;
+  });
+  return report.of('mantou', [{ name: head.project.name, tasks }]);
+}

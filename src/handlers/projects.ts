@@ -339,16 +339,6 @@ export async function deleteProject(
   projectId: string,
   expected: ExpectedVersions,
 ): Promise<void> {
-  await db.transaction(async (tx) => {
-    const { access, locked } = lockOwn(tx, user, projectId, expected);
-    // A statement of its own, so that the next one sees the members who were added while it waited.
-    await tx.with(access, locked).select({ id: locked.id }).from(locked);
-    await moveToTrash(tx, user, projectId, expected);
-  });
-}
-
-/** `with access as …, locked as …`: the user's own project, locked as for a change of its members. */
-function lockOwn(db: Database, user: CurrentUser, projectId: string, expected: ExpectedVersions) {
   const access = projectWriteAccess(db, actorOf(user), projectId);
   const locked = db.$with('locked').as(
     db
@@ -360,17 +350,6 @@ function lockOwn(db: Database, user: CurrentUser, projectId: string, expected: E
       )
       .for('no key update', { of: projects }),
   );
-  return { access, locked };
-}
-
-/** @throws {Problem} as `deleteProject` does. */
-async function moveToTrash(
-  db: Database,
-  user: CurrentUser,
-  projectId: string,
-  expected: ExpectedVersions,
-): Promise<void> {
-  const { access, locked } = lockOwn(db, user, projectId, expected);
   const hidden = db
     .$with('hidden')
     .as(

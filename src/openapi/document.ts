@@ -89,6 +89,8 @@ function buildOperation(
     const media = { schema: schemaRef(schema, schemas), example: exampleOf(schema) };
     return Object.fromEntries(mediaTypes.map((type) => [type, media]));
   };
+  const contentOf = (schemasByType: Record<string, TSchema> = {}) =>
+    Object.assign({}, ...Object.entries(schemasByType).map(([type, one]) => content(one, [type])));
 
   const parameters = [
     ...((generatedParameters as Json[] | undefined) ?? []).map((one) => parameter(one, schemas)),
@@ -110,11 +112,7 @@ function buildOperation(
         ...(!empty && {
           content: {
             ...content(schema, [options.produces ?? JSON_TYPE]),
-            ...Object.fromEntries(
-              Object.entries(options.alsoProduces ?? {}).flatMap(([type, also]) =>
-                Object.entries(content(also, [type])),
-              ),
-            ),
+            ...contentOf(options.alsoProduces),
           },
         }),
       },
@@ -131,7 +129,12 @@ function buildOperation(
       ? []
       : [{ bearer: [] }, { password: [] }, ...(options.basicAuth ? [{ basic: [] }] : [])],
     parameters,
-    ...(body && { requestBody: { required: true, content: content(body, accepted) } }),
+    ...(body && {
+      requestBody: {
+        required: true,
+        content: { ...content(body, accepted), ...contentOf(options.alsoStreams) },
+      },
+    }),
     responses: bothKinds(
       Object.fromEntries(successes),
       problemResponses(codes, schemas, problems),

@@ -16,6 +16,8 @@ export interface OperationOptions {
   alsoProduces?: Record<string, TSchema>;
   /** The schema of a body that the handler reads as a stream, without validation by Elysia. */
   streamedBody?: TSchema;
+  /** Schemas of other media types of that body, by media type. */
+  alsoStreams?: Record<string, TSchema>;
   /** Needs the scope `read` alone, whatever its method. */
   readScope?: true;
   /** Beyond a limit on requests, it returns its last response or 503. */

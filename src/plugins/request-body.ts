@@ -47,10 +47,10 @@ export const requestBody = (
     });
 
 /**
- * Returns the plugin for a handler that reads the body itself. It gives routes `chunks`, which throws `payload_too_large` and
- * `malformed_request`.
+ * Returns the plugin for a handler that reads the body itself. It gives routes the `mediaType` and `chunks`, which throws
+ * `payload_too_large` and `malformed_request`.
  */
-export const streamedBody = (limitBytes: number) =>
+export const streamedBody = (limitBytes: number, mediaTypes: readonly string[]) =>
   new Elysia()
     .onParse({ as: 'scoped' }, () => null)
     .onTransform({ as: 'scoped' }, readQuery)
@@ -58,8 +58,8 @@ export const streamedBody = (limitBytes: number) =>
       // Workers set a stream for an empty body as well.
       if (request.body === null || request.headers.get('content-length') === '0')
         throw validationProblem([{ location: 'body', code: 'required', message: 'is required' }]);
-      acceptedType(request, [JSON_TYPE]);
-      return { chunks: countedChunks(request, request.body, limitBytes) };
+      const mediaType = acceptedType(request, mediaTypes);
+      return { mediaType, chunks: countedChunks(request, request.body, limitBytes) };
     });
 
 /** Refuses a malformed query, and joins the values of a repeated list parameter, of which Elysia keeps the last. */

@@ -1,5 +1,5 @@
 import { Elysia } from 'elysia';
-import { importProject, limitImports } from '../handlers/project-imports.ts';
+import { importDocument, limitImports } from '../handlers/project-imports.ts';
 import { clientIp } from '../http/client-ip.ts';
 import { publicUrl } from '../http/public-url.ts';
 import { operation } from '../openapi/operation.ts';
@@ -7,6 +7,7 @@ import type { Platform } from '../platform.ts';
 import type { CurrentUserPlugin } from '../plugins/current-user.ts';
 import { idempotency } from '../plugins/idempotency.ts';
 import { streamedBody } from '../plugins/request-body.ts';
+import { ForeignText, ImportQuery, ImportReport, importTypes } from '../schemas/import-reports.ts';
 import { ProjectExport } from '../schemas/project-exports.ts';
 import { ProjectImported } from '../schemas/project-imports.ts';
 
@@ -18,25 +19,34 @@ export const projectImports = (platform: Platform, user: CurrentUserPlugin) => {
   const limitImport = limitImports();
   return new Elysia({ prefix: '/projects', tags: ['Projects'] })
     .use(user)
-    .use(streamedBody(IMPORT_MIB_MAX * 1024 ** 2))
+    .use(streamedBody(IMPORT_MIB_MAX * 1024 ** 2, importTypes))
     .use(idempotency)
     .post(
       '/import',
-      async ({ user, authenticate, chunks, rawKey, withReplayHeader, request, set }) => {
+      async ({ user, authenticate, chunks, mediaType, query, rawKey: key, ...context }) => {
+        const { withReplayHeader, request, set } = context;
         const address = clientIp(platform, request);
         const document = authenticatedAtEnd(chunks, authenticate);
-        const work = () => runUnbounded(() => importProject(db, user, document, rawKey));
-        const made = await limitImport(user, address, work);
-        const imported = withReplayHeader(made);
+        const asked = { ...query, mediaType, key };
+        const work = () => runUnbounded(() => importDocument(db, user, document, asked));
+        const done = await limitImport(user, address, work);
+        if ('report' in done) return done.report;
+        const imported = withReplayHeader(done.created);
         set.status = 201;
         set.headers.location = publicUrl(platform, `/projects/${imported.project.id}`);
         return imported;
       },
       {
-        response: { 201: ProjectImported },
+        query: ImportQuery,
+        response: { 200: ImportReport, 201: ProjectImported },
         detail: operation('importProject', 'Import a project', {
-          description: `Creates a project from a JSON export of up to ${IMPORT_MIB_MAX} MiB, completely or not at all, and makes you its owner. Assignees and creators other than you are dropped, because they are not members of the new project. A problem names the line of the task that is not valid.`,
+          description: `Creates a project from a JSON export of up to ${IMPORT_MIB_MAX} MiB, completely or not at all, and makes you its owner. Assignees and creators other than you are dropped, because they are not members of the new project. A problem names the line of the task that is not valid.\n\nIt also takes documents of other programs: iCalendar, CSV, Todoist, Trello, Taskwarrior, todo.txt and GitHub issues, by their media type and shape. What has no place in a task is left out, cut or changed, and \`report\` lists it. With \`dry_run=true\` nothing is written, and the response is the report alone.`,
           streamedBody: ProjectExport,
+          alsoStreams: {
+            'text/calendar': ForeignText,
+            'text/csv': ForeignText,
+            'text/plain': ForeignText,
+          },
           problems: [
             'malformed_json',
             'payload_too_large',

@@ -2,6 +2,7 @@ import { type Static, type TSchema, Type } from '@sinclair/typebox';
 import { TypeCompiler } from '@sinclair/typebox/compiler';
 import type { FieldError } from '../errors/problem.ts';
 import { findFieldErrors } from './field-errors.ts';
+import { IMPORTED_PROJECTS_MAX, ImportReport } from './import-reports.ts';
 import { ExportedTask, ProjectExport } from './project-exports.ts';
 import { Project } from './projects.ts';
 import { findSecondDueDate } from './tasks.ts';
@@ -34,6 +35,14 @@ export const ProjectImported = StrictObject('ProjectImported', {
     ),
     { maxItems: UNASSIGNED_NAMED_MAX, description: 'The first tasks that lost their assignee.' },
   ),
+  projects: Type.Optional(
+    Type.Array(Project, {
+      maxItems: IMPORTED_PROJECTS_MAX,
+      description:
+        'All new projects, of which `project` is the first. Only for a document of another program.',
+    }),
+  ),
+  report: Type.Optional(ImportReport),
 });
 export type ProjectImported = Static<typeof ProjectImported>;
 

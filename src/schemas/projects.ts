@@ -12,13 +12,20 @@ import { Search, SortBy } from './types/query.ts';
 import { Text } from './types/text.ts';
 import { ExpectedVersion } from './types/version.ts';
 
-const name = Text({ minLength: 1, maxLength: 120, visible: true, examples: ['Kitchen'] });
+export const NAME_LENGTH_MAX = 120;
+
+export const projectName = Text({
+  minLength: 1,
+  maxLength: NAME_LENGTH_MAX,
+  visible: true,
+  examples: ['Kitchen'],
+});
 const description = Nullable(Text({ maxLength: 20_000, examples: ['New tiles, new light'] }));
 
 /** The fields that a project has in every response. */
 export const projectFields = {
   id: Id('The project.'),
-  name,
+  name: projectName,
   description,
   archived_at: Nullable(
     Instant('Since when the project is archived and read-only; null if it is not.'),
@@ -57,7 +64,7 @@ export type ProjectPage = Static<typeof ProjectPage>;
 
 export const ProjectCreate = StrictObject('ProjectCreate', {
   id: ChosenId('the project'),
-  name,
+  name: projectName,
   description: Type.Optional(description),
 });
 export type ProjectCreate = Static<typeof ProjectCreate>;
@@ -65,7 +72,7 @@ export type ProjectCreate = Static<typeof ProjectCreate>;
 export const ProjectPatch = StrictObject(
   'ProjectPatch',
   {
-    name: Type.Optional(name),
+    name: Type.Optional(projectName),
     description: Type.Optional(description),
     archived: Type.Optional(
       Type.Boolean({

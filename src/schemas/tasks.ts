@@ -14,8 +14,20 @@ import { listParameters, QueryInteger, QueryList, Search, SortBy } from './types
 import { Text } from './types/text.ts';
 import { ExpectedVersion } from './types/version.ts';
 
-const title = Text({ minLength: 1, maxLength: 500, visible: true, examples: ['Choose the tiles'] });
-const description = Nullable(Text({ maxLength: 20_000, examples: ['Slate or terracotta?'] }));
+/** In code points, as the bounds of all texts. */
+export const TITLE_LENGTH_MAX = 500;
+export const DESCRIPTION_LENGTH_MAX = 20_000;
+export const LABEL_LENGTH_MAX = 50;
+
+const title = Text({
+  minLength: 1,
+  maxLength: TITLE_LENGTH_MAX,
+  visible: true,
+  examples: ['Choose the tiles'],
+});
+const description = Nullable(
+  Text({ maxLength: DESCRIPTION_LENGTH_MAX, examples: ['Slate or terracotta?'] }),
+);
 const status = OneOf(taskStatuses, {
   title: 'TaskStatus',
   description: 'Setting `done` sets `completed_at`; any other status clears it.',
@@ -56,12 +68,12 @@ const assigneeInput = Nullable(
 /** One label. */
 export const label = Text({
   minLength: 1,
-  maxLength: 50,
+  maxLength: LABEL_LENGTH_MAX,
   visible: true,
   pattern: '^[^,]*$',
   expected: 'without commas',
 });
-const LABELS_MAX = 20;
+export const LABELS_MAX = 20;
 /** A filter names up to this many projects. */
 export const PROJECTS_MAX = 50;
 const labels = DistinctList(label, { itemsMax: LABELS_MAX, examples: [['shopping']] });

@@ -98,7 +98,10 @@ test.each(
 
 /** For each status, a request that brings it about on an operation that declares it. */
 const recipes: Record<number, (operation: Operation) => Promise<{ status: number }>> = {
-  200: success,
+  200: (operation) =>
+    operation.operationId === 'importProject'
+      ? send(stranger, operation, missingIds, { query: '?dry_run=true' })
+      : success(operation),
   201: success,
   202: (operation) =>
     send(stranger, operation, missingIds, {
@@ -217,7 +220,7 @@ const recipes: Record<number, (operation: Operation) => Promise<{ status: number
     return send(stranger, operation, missingIds, { raw: ' '.repeat(bytes), headers: json });
   },
   415: (operation) =>
-    send(stranger, operation, missingIds, { raw: 'x', headers: { 'content-type': 'text/plain' } }),
+    send(stranger, operation, missingIds, { raw: 'x', headers: { 'content-type': 'text/html' } }),
   422: (operation) => send(stranger, operation, missingIds, { query: '?surprise=1' }),
   429: (operation) =>
     operation.operationId === 'readSecretCalendar'

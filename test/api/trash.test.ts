@@ -6,7 +6,6 @@ import { v7 as uuidv7 } from 'uuid';
 import { purgeTrash } from '../../src/postgres/purge-trash.ts';
 import { Client, type Persona, useApi } from '../support/api.ts';
 import { Copy, seenBy } from '../support/copy.ts';
-import { openTransaction, waitForBlockedQuery } from '../support/locks.ts';
 
 const api = useApi();
 let ada: Persona;
@@ -376,22 +375,6 @@ describe('the trash', () => {
     expect((await reader.delete('/trash')).body.code).toBe('insufficient_scope');
     expect((await reader.post(`/trash/${uuidv7()}/restore`, undefined)).status).toBe(403);
   });
-});
-
-test('a member who is added while the deletion of the project waits does not see it', async () => {
-  const [owner, bob] = [await api.person(), await api.person()];
-  const project = await owner.createProject();
-  const commit = await openTransaction(api, async (sql) => {
-    await sql`select from projects where id = ${project.id} for no key update`;
-    await sql`insert into project_members (project_id, user_id, role) values (${project.id}, ${bob.id}, 'viewer')`;
-  });
-  const deleted = owner.delete(`/projects/${project.id}`);
-  await waitForBlockedQuery(api);
-  await commit();
-  expect((await deleted).status).toBe(204);
-  expect((await bob.get(`/projects/${project.id}`)).status).toBe(404);
-  await restore(owner, project.id);
-  expect((await bob.get(`/projects/${project.id}`)).status).toBe(200);
 });
 
 describe('deleting an account', () => {

@@ -15,7 +15,7 @@ import { exceptions } from './exceptions.ts';
 setDefaultTimeout(300_000);
 
 /** A third of it is the package of the Model Context Protocol, which an isolate evaluates with the first message to `/mcp`. */
-const BUNDLE_KB_MAX = 650;
+const BUNDLE_KB_MAX = 720;
 
 /** The folder that `suite.ts` has bundled `src/edge/worker.ts` into. */
 const bundle = process.env.DEPLOYED_WORKER ?? '';
@@ -39,6 +39,8 @@ describe('the bundle', () => {
       'node:buffer',
       'node:events',
       'node:stream',
+      // Of csv-parse.
+      'node:stream/web',
       // Of what Elysia would look into uploaded files with.
       'tty',
       'util',
