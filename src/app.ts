@@ -17,6 +17,7 @@ import {
   calendarUser,
   credentials,
   currentUser,
+  davUser,
   streamUser,
 } from './plugins/current-user.ts';
 import { defaultHeaders } from './plugins/default-headers.ts';
@@ -34,6 +35,7 @@ import {
   userRoutes,
 } from './plugins/route-groups.ts';
 import { apiTokens } from './routes/api-tokens.ts';
+import { caldav, caldavDiscovery } from './routes/caldav.ts';
 import { calendar, secretCalendar } from './routes/calendar.ts';
 import { calendarAddresses } from './routes/calendar-addresses.ts';
 import { changeStream, events } from './routes/events.ts';
@@ -85,6 +87,7 @@ export function createApi(platform: Platform, calendars = createLastCalendars(pl
     .use(registration(platform, open))
     .use(logins(platform, tokenRoutes(platform), jwt, cached))
     .use(secretCalendar(platform, open, cached, calendars))
+    .use(caldavDiscovery(platform, open))
     // For a user who has logged in.
     .use(account(platform, withSession))
     .use(sessions(platform, withSession))
@@ -101,6 +104,7 @@ export function createApi(platform: Platform, calendars = createLastCalendars(pl
     .use(projectExports(platform, withUser, limitExport))
     .use(projectImports(platform, user))
     .use(calendar(platform, calendarUser(jwt, cached), calendars))
+    .use(caldav(platform, davUser(jwt, cached)))
     .use(tasks(platform, withUser))
     .use(trash(platform, withUser))
     .use(labels(platform, withUser))

@@ -2002,7 +2002,7 @@ export interface components {
             error_description?: string;
         };
         /** @enum {string} */
-        ProblemCode: "malformed_json" | "malformed_request" | "unauthenticated" | "invalid_token" | "token_expired" | "invalid_credentials" | "invalid_refresh_token" | "forbidden" | "insufficient_scope" | "registration_closed" | "not_found" | "method_not_allowed" | "username_taken" | "email_taken" | "id_taken" | "conflict" | "shared_projects" | "idempotency_in_flight" | "cursor_expired" | "invitation_ended" | "precondition_failed" | "payload_too_large" | "unsupported_media_type" | "validation_failed" | "weak_password" | "invalid_cursor" | "idempotency_key_reused" | "rate_limited" | "internal" | "not_implemented" | "database_unavailable" | "overloaded";
+        ProblemCode: "malformed_json" | "malformed_request" | "unauthenticated" | "invalid_token" | "token_expired" | "invalid_credentials" | "invalid_refresh_token" | "forbidden" | "insufficient_scope" | "webdav_condition" | "registration_closed" | "not_found" | "method_not_allowed" | "username_taken" | "email_taken" | "id_taken" | "conflict" | "shared_projects" | "idempotency_in_flight" | "cursor_expired" | "invitation_ended" | "precondition_failed" | "payload_too_large" | "unsupported_media_type" | "validation_failed" | "weak_password" | "invalid_cursor" | "idempotency_key_reused" | "rate_limited" | "internal" | "not_implemented" | "database_unavailable" | "overloaded";
         ProblemExplanation: {
             /**
              * @description Identifies the kind of problem. Codes are stable.

@@ -23,9 +23,9 @@ export function toProblem(failure: DatabaseError): Problem | undefined {
   return violations[failure.constraint ?? '']?.();
 }
 
-/** Awaits a statement, and throws the problem that stands under the name of the constraint that it violates. */
+/** Awaits a statement, and throws the error that stands under the name of the constraint that it violates. */
 export async function onViolation<T>(
-  problems: Record<string, () => Problem>,
+  problems: Record<string, () => Error>,
   statement: PromiseLike<T>,
 ): Promise<T> {
   try {

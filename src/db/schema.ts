@@ -452,6 +452,62 @@ export const trashed_projects = pgTable(
   ],
 );
 
+/** The names that a user's CalDAV clients have given to projects. Any other project has its id for a name. */
+export const dav_collections = pgTable(
+  'dav_collections',
+  {
+    user_id: uuid().notNull(),
+    name: text().notNull(),
+    project_id: uuid().notNull(),
+  },
+  (table) => [
+    primaryKey({ name: 'dav_collections_pkey', columns: [table.user_id, table.name] }),
+    foreignKey({
+      name: 'dav_collections_user_id_fkey',
+      columns: [table.user_id],
+      foreignColumns: [users.id],
+    }).onDelete('cascade'),
+    foreignKey({
+      name: 'dav_collections_project_id_fkey',
+      columns: [table.project_id],
+      foreignColumns: [projects.id],
+    }).onDelete('cascade'),
+    uniqueIndex('dav_collections_project_id_user_id_key').on(table.project_id, table.user_id),
+  ],
+);
+
+/**
+ * Tasks that a CalDAV client has written: what it named them, and what it wrote. Any other task has its id for a name. The row
+ * stays when the task leaves the project, so that a client that was away learns which name is gone.
+ */
+export const dav_items = pgTable(
+  'dav_items',
+  {
+    project_id: uuid().notNull(),
+    /** No reference: the row outlives the task. */
+    task_id: uuid().notNull(),
+    name: text().notNull(),
+    uid: text().notNull(),
+    /** iCalendar, as the client wrote it; null once the task has left the project and cannot be restored. */
+    text: text(),
+    /** That of the task, which the text describes. */
+    version: integer().notNull(),
+    written_at: instant().notNull().default(sql`now()`),
+    removed_at: instant(),
+  },
+  (table) => [
+    primaryKey({ name: 'dav_items_pkey', columns: [table.task_id, table.project_id] }),
+    foreignKey({
+      name: 'dav_items_project_id_fkey',
+      columns: [table.project_id],
+      foreignColumns: [projects.id],
+    }).onDelete('cascade'),
+    uniqueIndex('dav_items_project_id_name_key').on(table.project_id, table.name),
+    uniqueIndex('dav_items_project_id_uid_key').on(table.project_id, table.uid),
+    index('dav_items_removed_at_idx').on(table.removed_at).where(isNotNull(table.removed_at)),
+  ],
+);
+
 /** The responses to requests with an `Idempotency-Key`, for a day. */
 export const idempotency_keys = pgTable(
   'idempotency_keys',

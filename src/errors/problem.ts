@@ -61,6 +61,12 @@ export const catalogue = {
     title: 'Insufficient scope',
     explanation: 'The API token does not have the scope that this request requires.',
   },
+  webdav_condition: {
+    status: 403,
+    title: 'WebDAV condition not met',
+    explanation:
+      'A request of a CalDAV client does not meet a condition of WebDAV or CalDAV (RFC 4918 §16). The response is XML and names it.',
+  },
   registration_closed: {
     status: 403,
     title: 'Registration is closed',
@@ -206,6 +212,29 @@ export interface FieldError {
   message: string;
 }
 
+/**
+ * The conditions of WebDAV and CalDAV that a response may name: of RFC 3744, 4918, 5689 and 6578 with the prefix `d`, of RFC 4791
+ * with `c`.
+ */
+export type WebdavCondition =
+  | 'c:calendar-collection-location-ok'
+  | 'c:max-resource-size'
+  | 'c:no-uid-conflict'
+  | 'c:supported-calendar-component'
+  | 'c:supported-calendar-data'
+  | 'c:supported-collation'
+  | 'c:supported-filter'
+  | 'c:valid-calendar-data'
+  | 'c:valid-calendar-object-resource'
+  | 'c:valid-filter'
+  | 'd:need-privileges'
+  | 'd:number-of-matches-within-limits'
+  | 'd:propfind-finite-depth'
+  | 'd:resource-must-be-null'
+  | 'd:supported-report'
+  | 'd:valid-resourcetype'
+  | 'd:valid-sync-token';
+
 export interface ProblemDetails {
   /** One sentence about this occurrence. The default is the explanation of the code. */
   detail?: string;
@@ -214,6 +243,10 @@ export interface ProblemDetails {
   headers?: Record<string, string>;
   /** The present version of the resource, where the request asked for another. */
   version?: number;
+  /** For CalDAV clients: the condition that is not met. The response is XML. */
+  condition?: WebdavCondition;
+  /** The resource that the condition is about, as an absolute path. */
+  conditionHref?: string;
   /** The name of the limit that was reached, for the metrics. */
   limit?: string;
   /** For the audit log only: the event and the user that it concerns. */
@@ -239,6 +272,13 @@ export const ERRORS_MAX = 20;
 export const idTaken = (location: string) =>
   new Problem('id_taken', {
     errors: [{ location, code: 'id_taken', message: catalogue.id_taken.title }],
+  });
+
+/** Returns the refusal of a request that does not meet a condition of WebDAV or CalDAV. */
+export const unmet = (condition: WebdavCondition, conditionHref?: string) =>
+  new Problem('webdav_condition', {
+    condition,
+    ...(conditionHref !== undefined && { conditionHref }),
   });
 
 /** Returns a 422 that names the fields; its detail counts them. */

@@ -22,7 +22,7 @@ export interface CalendarTask {
   updated_at: string;
 }
 
-const STATUS = {
+export const STATUS = {
   todo: 'NEEDS-ACTION',
   in_progress: 'IN-PROCESS',
   done: 'COMPLETED',
@@ -30,7 +30,7 @@ const STATUS = {
 } as const;
 
 /** RFC 5545 §3.8.1.9: 0 is undefined, 1 to 4 are high, 5 is medium, 6 to 9 are low. */
-const PRIORITY = [0, 9, 5, 3, 1] as const;
+export const PRIORITY = [0, 9, 5, 3, 1] as const;
 
 /** Returns the lines before the tasks. The calendar has its name as RFC 7986 has it, and as programs had it before. */
 export const calendarHead = (name: string) =>
@@ -101,7 +101,7 @@ function componentOf(
 }
 
 /** Returns when a task is due. §3.8.2.3: a date without a time is written `DUE;VALUE=DATE`. */
-const dueTime = ({ due_on, due_at }: CalendarTask) =>
+export const dueTime = ({ due_on, due_at }: Pick<CalendarTask, 'due_at' | 'due_on'>) =>
   due_on ? ICAL.Time.fromDateString(due_on) : instant(due_at ?? '');
 
 function describe({ description }: CalendarTask, projectName: string): string {
@@ -110,18 +110,18 @@ function describe({ description }: CalendarTask, projectName: string): string {
 }
 
 /** Returns the time to the second: RFC 5545 §3.3.5 has no fractions. */
-const instant = (text: string) => ICAL.Time.fromJSDate(new Date(text), true);
+export const instant = (text: string) => ICAL.Time.fromJSDate(new Date(text), true);
 
 /** Returns the line of a TEXT in a property that the library does not know as one (§3.3.11). */
 const textLine = (property: string, text: string) =>
   ICAL.helpers.foldline(`${property}:${inOneLine(text).replace(/[\\;,]/g, '\\$&')}`);
 
 /** Returns the text with every line break as `\n` and without other control characters, which are no TEXT (§3.3.11). */
-const printable = (text: string) =>
+export const printable = (text: string) =>
   text
     .replace(/\r\n?|[\v\f\u0085\u2028\u2029]/g, '\n')
     // biome-ignore lint/suspicious/noControlCharactersInRegex: it removes them.
     .replace(/[\u0000-\u0008\u000e-\u001f\u007f-\u009f]/g, '');
 
 /** Returns the text with a space for each line break: calcurse skips a task with one in its title, and todoman breaks its list. */
-const inOneLine = (text: string) => printable(text).replaceAll('\n', ' ');
+export const inOneLine = (text: string) => printable(text).replaceAll('\n', ' ');

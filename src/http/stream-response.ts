@@ -10,6 +10,7 @@ export async function streamText(
   pieces: AsyncGenerator<string>,
   mediaType: string,
   onFailure: () => void,
+  status = 200,
 ): Promise<Response> {
   const first = await pieces.next();
   const headers = { 'content-type': `${mediaType}; charset=utf-8` };
@@ -33,7 +34,7 @@ export async function streamText(
     },
     cancel: async () => void (await pieces.return(undefined)),
   });
-  return new Response(stream, { headers });
+  return new Response(stream, { status, headers });
 }
 
 export const streamJson = (

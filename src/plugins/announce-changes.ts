@@ -1,5 +1,6 @@
 import { Elysia } from 'elysia';
 import type { ChangeStream } from '../handlers/change-stream.ts';
+import { READING_METHODS } from '../http/dav.ts';
 import { requestState } from '../http/request-state.ts';
 
 /** Wakes the change stream after each answered write that can record an event; a log-in, for example, records none. */
@@ -7,9 +8,9 @@ export const announceChanges = (changes: ChangeStream) =>
   new Elysia({ name: 'announce-changes' }).onAfterResponse({ as: 'global' }, (context) => {
     const { method } = context.request;
     const { route = '', set } = context;
-    if (method === 'GET' || method === 'HEAD' || method === 'OPTIONS') return;
+    if (READING_METHODS.includes(method) || method === 'OPTIONS') return;
     const canRecordEvents =
-      /^\/(projects|tasks|invitations)\b/.test(route) ||
+      /^\/(projects|tasks|invitations|dav)\b/.test(route) ||
       route === '/users/me' ||
       requestState(context).hasWritten;
     if (canRecordEvents && Number(set.status ?? 200) < 300) changes.notify();

@@ -22,7 +22,9 @@ export const exposedHeaders = [
 /** Headers that a site may send beside the safelisted ones (Fetch Standard, "CORS-safelisted request-header"). */
 export const requestHeaders = [
   'Authorization',
+  'Brief',
   'Content-Type',
+  'Depth',
   'Idempotency-Key',
   'If-Match',
   'If-None-Match',
@@ -30,6 +32,7 @@ export const requestHeaders = [
   'Mcp-Method',
   'Mcp-Name',
   'Mcp-Protocol-Version',
+  'Prefer',
   'Traceparent',
   'X-Request-Id',
 ];

@@ -12,6 +12,7 @@ import { catalogue, Problem } from '../errors/problem.ts';
 import { API_TOKEN_PREFIX, findApiTokenUser } from '../handlers/api-tokens.ts';
 import { findCalendarAddressUser } from '../handlers/calendar-addresses.ts';
 import { findSessionUser } from '../handlers/sessions.ts';
+import { READING_METHODS } from '../http/dav.ts';
 import type { LastCalendars } from '../http/last-calendars.ts';
 import { requestState } from '../http/request-state.ts';
 import { decodeBase64 } from '../lib/base64.ts';
@@ -69,6 +70,14 @@ export const agentUser = (tokens: AccessTokensPlugin, credentials: CredentialsPl
  */
 export const calendarUser = (tokens: AccessTokensPlugin, credentials: CredentialsPlugin) =>
   deriveUser('calendar-user', tokens, credentials, basicOrBearerToken, challengeWithBasic);
+
+/** Like `calendarUser`, for CalDAV: a program that may only read learns that it lacks the privilege to write (RFC 3744 §7.1.1). */
+export const davUser = (tokens: AccessTokensPlugin, credentials: CredentialsPlugin) =>
+  deriveUser('dav-user', tokens, credentials, basicOrBearerToken, (error) =>
+    error instanceof Problem && error.code === 'insufficient_scope'
+      ? new Problem(error.code, { ...error.particulars, condition: 'd:need-privileges' })
+      : challengeWithBasic(error),
+  );
 
 /**
  * Like `currentUser`, for a response that stays open. In an outage of the database a client with a valid access token may open
@@ -183,8 +192,7 @@ function challengeWithBasic(error: unknown): unknown {
   return new Problem(error.code, { ...error.particulars, headers });
 }
 
-const scopeOf = (method: string): Scope =>
-  method === 'GET' || method === 'HEAD' ? 'read' : 'write';
+const scopeOf = (method: string): Scope => (READING_METHODS.includes(method) ? 'read' : 'write');
 
 /** Refuses a credential without a scope. The challenge names that scope (RFC 6750 §3.1). @throws {Problem} `insufficient_scope`. */
 export function assertScope(needed: Scope, user: CurrentUser) {

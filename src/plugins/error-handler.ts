@@ -5,9 +5,16 @@
 import type { ValueError } from '@sinclair/typebox/errors';
 import { Elysia, ValidationError } from 'elysia';
 import { toProblem } from '../db/errors.ts';
-import { catalogue, Problem, type ProblemCode, validationProblem } from '../errors/problem.ts';
+import {
+  catalogue,
+  Problem,
+  type ProblemCode,
+  type ProblemDetails,
+  validationProblem,
+} from '../errors/problem.ts';
 import type { AllowedMethods } from '../http/allowed-methods.ts';
 import { clientIp } from '../http/client-ip.ts';
+import { davHeaders } from '../http/dav.ts';
 import type { LastCalendar, LastCalendars } from '../http/last-calendars.ts';
 import { describeUnknownPath } from '../http/path-hints.ts';
 import { publicUrl } from '../http/public-url.ts';
@@ -59,10 +66,12 @@ export const errorHandler = (
     requestState(context).problem = problem.code;
     const { status, title } = catalogue[problem.code];
     set.status = status;
-    Object.assign(set.headers, headersOf(problem), {
-      'content-type': 'application/problem+json',
-      'cache-control': 'no-store',
-    });
+    Object.assign(set.headers, headersOf(problem), { 'cache-control': 'no-store' });
+    if (problem.particulars.condition) {
+      set.headers['content-type'] = 'application/xml; charset=utf-8';
+      return webdavError(problem.particulars);
+    }
+    set.headers['content-type'] = 'application/problem+json';
     return {
       type: publicUrl(platform, `/problems/${problem.code}`),
       title,
@@ -75,6 +84,13 @@ export const errorHandler = (
       ...(isTokenRequest(request, path) && oauthError(problem)),
     };
   });
+
+/** Returns the body that names the condition of WebDAV that is not met (RFC 4918 §14.5). */
+function webdavError({ condition, conditionHref }: ProblemDetails): string {
+  const href = conditionHref === undefined ? '' : `<d:href>${conditionHref}</d:href>`;
+  return `<?xml version="1.0" encoding="utf-8"?>
+<d:error xmlns:d="DAV:" xmlns:c="urn:ietf:params:xml:ns:caldav"><${condition}>${href}</${condition}></d:error>`;
+}
 
 /** Answers a poll with the calendar that the program was last sent, or with 304 where it has that one. */
 function answerCalendar({ request, set }: CalendarContext, { tag, text }: LastCalendar): Response {
@@ -163,7 +179,12 @@ function problemOnFixedPath(problem: Problem, method: string, allowed: string[] 
 /** Answers OPTIONS. No path has a route for it, so it arrives here as an unknown path. */
 function answerOptions(set: Parameters<typeof noContent>[0], allowed: string[]): Response {
   noContent(set);
-  Object.assign(set.headers, { allow: allowed.join(', ') }, preflightHeaders(set, allowed));
+  Object.assign(
+    set.headers,
+    { allow: allowed.join(', ') },
+    davHeaders(allowed),
+    preflightHeaders(set, allowed),
+  );
   return new Response(null, { status: 204 });
 }
 

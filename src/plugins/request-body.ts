@@ -47,6 +47,23 @@ export const requestBody = (
     });
 
 /**
+ * Returns the plugin that reads bodies as text.
+ * @param typesOf the media types of each method whose bodies are read. A body without a type is taken for one of them.
+ */
+export const textBody = (
+  limitBytes: number,
+  typesOf: Readonly<Record<string, readonly string[]>>,
+) =>
+  new Elysia()
+    .onParse({ as: 'scoped' }, () => null)
+    .onTransform({ as: 'scoped' }, async (context) => {
+      const { request } = context;
+      readQuery(context);
+      const accepted = typesOf[request.method];
+      context.body = accepted && (await readText(request, limitBytes, accepted));
+    });
+
+/**
  * Returns the plugin for a handler that reads the body itself. It gives routes the `mediaType` and `chunks`, which throws
  * `payload_too_large` and `malformed_request`.
  */
@@ -119,6 +136,24 @@ async function readBody(
   return acceptedType(request, accepted) === FORM_TYPE
     ? parseForm(decodeUtf8(bytes, 'malformed_request'))
     : parseJson(bytes);
+}
+
+async function readText(
+  request: Request,
+  limitBytes: number,
+  accepted: readonly string[],
+): Promise<string | undefined> {
+  if (request.body === null) return undefined;
+  const bytes = await readBytes(request, request.body, limitBytes).catch((error) => {
+    // RFC 4791 §5.3.2.1.
+    throw request.method === 'PUT' && error instanceof Problem && error.code === 'payload_too_large'
+      ? new Problem(error.code, { condition: 'c:max-resource-size' })
+      : error;
+  });
+  requestState({ request }).countBody?.(bytes.length);
+  if (bytes.length === 0) return undefined;
+  if (mediaType(request) !== '') acceptedType(request, accepted);
+  return decodeUtf8(bytes, 'malformed_request');
 }
 
 /** Returns the media type of the body, if it is accepted. @throws {Problem} `unsupported_media_type`. */

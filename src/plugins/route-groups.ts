@@ -5,11 +5,12 @@
 import { Elysia } from 'elysia';
 import { requestState } from '../http/request-state.ts';
 import type { Platform } from '../platform.ts';
+import { davBodyTypes } from '../schemas/caldav.ts';
 import { audit, auditOf } from './audit.ts';
 import { type CredentialsPlugin, type CurrentUserPlugin, requireSession } from './current-user.ts';
 import { noContent } from './default-headers.ts';
 import { refuseForeignSites } from './foreign-sites.ts';
-import { FORM_TYPE, JSON_TYPE, requestBody } from './request-body.ts';
+import { FORM_TYPE, JSON_TYPE, requestBody, textBody } from './request-body.ts';
 
 /** Enough for a user name, an email and a password, the largest body without credentials. */
 const OPEN_BODY_BYTES_MAX = 16 * 1024;
@@ -72,6 +73,14 @@ export const streamRoutes = ({ settings }: Platform, streamUser: CurrentUserPlug
   new Elysia({ name: 'stream-routes' })
     .use(streamUser)
     .use(requestBody(settings.bodyLimitBytes))
+    .as('scoped');
+
+/** Routes for CalDAV clients. Their bodies are text. */
+export const davRoutes = ({ settings }: Platform, davUser: CurrentUserPlugin) =>
+  new Elysia({ name: 'dav-routes' })
+    .use(davUser)
+    .use(textBody(settings.bodyLimitBytes, davBodyTypes))
+    .onTransform(authenticateAgain)
     .as('scoped');
 
 /** DELETE is among them because the deletion of an account has a password in its body. */

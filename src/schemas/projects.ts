@@ -13,6 +13,7 @@ import { Text } from './types/text.ts';
 import { ExpectedVersion } from './types/version.ts';
 
 export const NAME_LENGTH_MAX = 120;
+export const PROJECT_DESCRIPTION_LENGTH_MAX = 20_000;
 
 export const projectName = Text({
   minLength: 1,
@@ -20,7 +21,9 @@ export const projectName = Text({
   visible: true,
   examples: ['Kitchen'],
 });
-const description = Nullable(Text({ maxLength: 20_000, examples: ['New tiles, new light'] }));
+const description = Nullable(
+  Text({ maxLength: PROJECT_DESCRIPTION_LENGTH_MAX, examples: ['New tiles, new light'] }),
+);
 
 /** The fields that a project has in every response. */
 export const projectFields = {

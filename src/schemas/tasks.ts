@@ -281,7 +281,7 @@ defineKind('CreatorFilter', (_, value) =>
 /** A label in a filter. Without a character, it stands for tasks that have no labels: no label is empty. */
 const labelOrNone = Text({
   minLength: 0,
-  maxLength: 50,
+  maxLength: LABEL_LENGTH_MAX,
   pattern: '^(?:[^,!][^,]*)?$',
   expected:
     'a label without commas; label_not leaves a label out, and label_all takes one that begins with !',

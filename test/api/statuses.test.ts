@@ -60,9 +60,11 @@ test('the document has every route of the API, and no other', () => {
   const platform = { settings: {}, jwtSecret: JWT_SECRET } as Platform;
   const routes = new Elysia()
     .use(createApi(platform))
-    .routes.map(
-      ({ method, path }) => `${method} ${path.replace(/:(\w+)/g, '{$1}').replace(/\/$/, '')}`,
-    );
+    // Those of CalDAV have tests of their own, which walk their routes.
+    .routes.filter(
+      ({ method, path }) => method !== 'PROPFIND' && !/^\/(dav|\.well-known)\b/.test(path),
+    )
+    .map(({ method, path }) => `${method} ${path.replace(/:(\w+)/g, '{$1}').replace(/\/$/, '')}`);
   expect(routes.sort()).toEqual(operations.map(({ method, path }) => `${method} ${path}`).sort());
 });
 

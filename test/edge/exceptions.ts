@@ -46,6 +46,21 @@ export const exceptions: readonly Exception[] = [
     reason: 'workerd shows a header without a value as an absent one.',
   },
   {
+    file: 'api/dav.test.ts',
+    within: 'discovery',
+    tests: [
+      'MKCALENDAR /dav/projects/019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23/ asks a stranger for a password',
+    ],
+    reason:
+      'workerd does not know the method MKCALENDAR, and answers 501 by itself: MKCOL makes lists there.',
+  },
+  {
+    file: 'api/dav-writes.test.ts',
+    within: 'a list that a client makes',
+    tests: ['by MKCALENDAR is one, too'],
+    reason: 'The same.',
+  },
+  {
     file: 'api/long-polls.test.ts',
     within: 'a long poll',
     tests: ['is answered when the server stops'],

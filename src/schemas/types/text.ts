@@ -48,12 +48,24 @@ defineKind('Text', (schema, value) => {
       message: `at least ${minLength} character${minLength === 1 ? '' : 's'}`,
     };
   if (length > maxLength) return { code: 'too_long', message: `at most ${maxLength} characters` };
-  if (visible && !VISIBLE.test(value.replace(BLANK_LETTERS, '')))
+  if (visible && !isVisible(value))
     return { code: 'blank', message: 'must contain a visible character' };
   if (pattern && !new RegExp(pattern, 'u').test(value))
     return { code: 'invalid_format', message: `must be ${expected}` };
   return undefined;
 });
+
+/** Returns the text, or as many of its code points as there may be. */
+export function cutText(text: string, lengthMax: number): string {
+  if (text.length <= lengthMax) return text;
+  return Array.from(text.slice(0, 2 * lengthMax))
+    .slice(0, lengthMax)
+    .join('')
+    .replace(/[\ud800-\udbff]$/, '');
+}
+
+/** Returns whether a text has a character that a reader sees. */
+export const isVisible = (text: string) => VISIBLE.test(text.replace(BLANK_LETTERS, ''));
 
 /** Returns the length as JSON Schema and PostgreSQL count it: an emoji is one character. */
 export function codePoints(text: string): number {

@@ -1,0 +1,269 @@
+/** Writes of CalDAV clients. A task and what the client wrote of it change in one transaction. */
+// Decision: docs/decisions/43-caldav-texts.md
+import { and, eq, isNotNull, lt, or, sql } from 'drizzle-orm';
+import {
+  actorOf,
+  projectWriteAccess,
+  taskWriteLock,
+  unwrapWrite,
+  versionMatches,
+  versionsParam,
+  writeWithAccess,
+} from '../db/authorization.ts';
+import type { Database } from '../db/database.ts';
+import { onViolation } from '../db/errors.ts';
+import { bumpVersion } from '../db/row-values.ts';
+import { dav_items, tasks } from '../db/schema.ts';
+import { taskColumns } from '../db/visible-columns.ts';
+import { Problem, unmet } from '../errors/problem.ts';
+import { readItem, type TodoFields, type TodoItem } from '../formats/todo-item.ts';
+import type { CurrentUser } from '../schemas/current-user.ts';
+import type { Task, TaskPatch } from '../schemas/tasks.ts';
+import { DAV_NAME_LENGTH_MAX } from './caldav.ts';
+import { type DavItem, findItemByUid, findItems, readItemNamed, tagOf } from './caldav-items.ts';
+import { writes } from './task-fields.ts';
+import { createTask, deleteTask, patchTask } from './tasks.ts';
+
+/** What a client knows of the item that it writes (RFC 9110 §13.1). */
+export interface ItemCondition {
+  /** `If-Match`: the item exists, and its entity tag is among those of the client; undefined where the client does not ask. */
+  readonly ifMatch: ((tag: string) => boolean) | undefined;
+  /** `If-None-Match: *`: there is none. */
+  readonly ifNoneMatch: boolean;
+}
+
+/** What became of a write. */
+export interface WrittenItem {
+  readonly isNew: boolean;
+  readonly tag: string;
+}
+
+/** A write starts over up to this many times when another request changes the item. */
+const ATTEMPTS_MAX = 5;
+
+/** How many names of items that are long gone a write clears away. */
+const SWEPT_MAX = 100;
+
+/**
+ * Creates or changes the item with a name. Only the fields change in which the text differs from what a client reads of the
+ * item: what iCalendar cannot say stays as it is.
+ * @param hrefOf returns the path of an item, by its name.
+ * @throws {Problem} `precondition_failed`; `webdav_condition`, `forbidden`.
+ */
+export async function putItem(
+  db: Database,
+  user: CurrentUser,
+  projectId: string,
+  name: string,
+  text: string,
+  condition: ItemCondition,
+  options: { retentionSeconds: number; hrefOf: (name: string) => string },
+): Promise<WrittenItem> {
+  const item = readItem(text);
+  if (typeof item === 'string') throw unmet(`c:${item}`);
+  if (name.length > DAV_NAME_LENGTH_MAX) throw unmet('c:valid-calendar-object-resource');
+  const place = { projectId, name, text, item };
+  for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt += 1) {
+    const present = (await findItems(db, user, projectId, [name])).get(name);
+    assertCondition(condition, present);
+    if (await isTaken(db, user, place, present, options.hrefOf)) continue;
+    if (present?.text === text) return { isNew: false, tag: present.tag };
+    const tag = await onViolation(
+      { dav_items_project_id_name_key: startsOver, dav_items_project_id_uid_key: startsOver },
+      db.transaction(async (tx) => {
+        const task = present
+          ? await changeTask(tx, user, place, present)
+          : await createNamedTask(tx, user, place, options.retentionSeconds);
+        await storeText(tx, task, place);
+        return tagOf(task.id, task.version);
+      }),
+    ).catch(unlessRefused);
+    if (tag !== undefined) return { isNew: !present, tag };
+  }
+  throw new Problem('conflict', { detail: 'The item is being changed by others' });
+}
+
+/** The item that a client writes. */
+interface Place {
+  projectId: string;
+  name: string;
+  text: string;
+  item: TodoItem;
+}
+
+/** @throws {Problem} `precondition_failed`. */
+function assertCondition({ ifMatch, ifNoneMatch }: ItemCondition, present: DavItem | undefined) {
+  const isExpected = !ifMatch || (present && ifMatch(present.tag));
+  if (!isExpected || (ifNoneMatch && present))
+    throw new Problem('precondition_failed', present && { version: present.version });
+}
+
+/**
+ * Refuses a UID that another item of the project has, and another UID than the item has (RFC 4791 §5.3.2.1).
+ * @returns whether another request has created the item meanwhile.
+ * @throws {Problem} `webdav_condition`.
+ */
+async function isTaken(
+  db: Database,
+  user: CurrentUser,
+  { projectId, name, item }: Place,
+  present: DavItem | undefined,
+  hrefOf: (name: string) => string,
+): Promise<boolean> {
+  if (present?.uid === item.uid) return false;
+  const namesake = await findItemByUid(db, user, projectId, item.uid);
+  if (!present && namesake?.name === name) return true;
+  const other = namesake ?? present;
+  if (other) throw unmet('c:no-uid-conflict', hrefOf(other.name));
+  return false;
+}
+
+/** Another request has taken the name or the UID, or has changed the item: the write starts over. */
+class ChangedMeanwhile extends Error {}
+
+/** Returns undefined for a write that starts over. @throws what refuses it for good. */
+function unlessRefused(error: unknown): undefined {
+  if (error instanceof ChangedMeanwhile) return undefined;
+  throw refusalOf(error);
+}
+
+/** Returns the refusal that tells a client which privilege it lacks (RFC 3744 §7.1.1): what it wrote is to stay out. */
+function refusalOf(error: unknown): unknown {
+  const isReadOnly = error instanceof Problem && ['forbidden', 'conflict'].includes(error.code);
+  return isReadOnly ? new Problem('forbidden', { condition: 'd:need-privileges' }) : error;
+}
+
+const startsOver = () => new ChangedMeanwhile();
+
+async function createNamedTask(
+  tx: Database,
+  user: CurrentUser,
+  { projectId, name, item }: Place,
+  retentionSeconds: number,
+): Promise<Task> {
+  const { row } = await createTask(tx, user, projectId, item.fields);
+  await forgetGone(tx, projectId, name, item.uid, retentionSeconds);
+  return row;
+}
+
+/** Makes room for an item whose name or UID another one had, and clears away names that no client can ask for any more. */
+async function forgetGone(
+  tx: Database,
+  projectId: string,
+  name: string,
+  uid: string,
+  retentionSeconds: number,
+) {
+  // A task that was restored from the trash has its row again.
+  const isGone = and(
+    isNotNull(dav_items.removed_at),
+    sql`not exists (select from ${tasks} where ${tasks.id} = ${dav_items.task_id}
+      and ${tasks.project_id} = ${dav_items.project_id})`,
+  );
+  const expired = tx
+    .select({ task_id: dav_items.task_id })
+    .from(dav_items)
+    .where(lt(dav_items.removed_at, sql`now() - make_interval(secs => ${retentionSeconds}::int)`))
+    .orderBy(dav_items.removed_at)
+    .limit(SWEPT_MAX);
+  const isNamesake = and(
+    eq(dav_items.project_id, projectId),
+    or(eq(dav_items.name, name), eq(dav_items.uid, uid)),
+  );
+  await tx
+    .delete(dav_items)
+    .where(and(isGone, or(isNamesake, sql`${dav_items.task_id} = any(array(${expired}))`)));
+}
+
+async function storeText(
+  tx: Database,
+  { id, version }: Pick<Task, 'id' | 'version'>,
+  { projectId, name, text, item }: Place,
+) {
+  const row = { name, uid: item.uid, text, version, written_at: sql`now()`, removed_at: null };
+  await tx
+    .insert(dav_items)
+    .values({ project_id: projectId, task_id: id, ...row })
+    .onConflictDoUpdate({ target: [dav_items.task_id, dav_items.project_id], set: row });
+}
+
+/** Returns the task with its next version, also where the text says nothing else of the task. */
+async function changeTask(
+  tx: Database,
+  user: CurrentUser,
+  { projectId, item }: Place,
+  present: DavItem,
+): Promise<Task> {
+  const patch = differenceOf(present, item);
+  try {
+    const patched =
+      Object.keys(patch).length === 0
+        ? present.task
+        : await patchTask(tx, user, present.id, patch, [present.version]);
+    return patched.version === present.version
+      ? await touchTask(tx, user, projectId, present)
+      : patched;
+  } catch (error) {
+    const isOutdated =
+      error instanceof Problem && ['precondition_failed', 'not_found'].includes(error.code);
+    throw isOutdated ? startsOver() : error;
+  }
+}
+
+/** Returns the fields in which an item differs from what its client has read. */
+function differenceOf({ text }: DavItem, { fields }: TodoItem): TaskPatch {
+  const read = readItem(text);
+  const entries = Object.entries(fields) as [keyof TodoFields, unknown][];
+  const changed = entries.filter(
+    ([name, value]) =>
+      typeof read === 'string' || JSON.stringify(read.fields[name]) !== JSON.stringify(value),
+  );
+  return Object.fromEntries(changed);
+}
+
+/** Gives a task another version without another field, so that clients read again what a client has written beside its fields. */
+async function touchTask(
+  tx: Database,
+  user: CurrentUser,
+  projectId: string,
+  { id, version }: DavItem,
+): Promise<Task> {
+  const access = projectWriteAccess(tx, actorOf(user), projectId);
+  const locked = taskWriteLock(tx, access, writes);
+  const touched = tx.$with('touched').as(
+    tx
+      .update(tasks)
+      .set(bumpVersion(tasks))
+      .from(locked)
+      .where(
+        and(
+          eq(tasks.id, id),
+          eq(tasks.project_id, locked.project_id),
+          versionMatches(tasks.version, versionsParam([version])),
+        ),
+      )
+      .returning(taskColumns),
+  );
+  const [found] = await writeWithAccess<Task>(tx, access, touched, locked);
+  return unwrapWrite(found, writes, [version]);
+}
+
+/** Deletes an item, as a task is deleted. @throws {Problem} `not_found`, `precondition_failed`, `forbidden`. */
+export async function deleteItem(
+  db: Database,
+  user: CurrentUser,
+  projectId: string,
+  name: string,
+  condition: ItemCondition,
+): Promise<void> {
+  for (let attempt = 1; ; attempt += 1) {
+    const item = await readItemNamed(db, user, projectId, name);
+    assertCondition(condition, item);
+    try {
+      return await deleteTask(db, user, item.id, [item.version]);
+    } catch (error) {
+      const isOutdated = error instanceof Problem && error.code === 'precondition_failed';
+      if (!isOutdated || attempt === ATTEMPTS_MAX) throw refusalOf(error);
+    }
+  }
+}
