@@ -822,7 +822,7 @@ export interface paths {
         post?: never;
         /**
          * Delete a task
-         * @description Allowed for owners and editors. Moves the task to the trash.
+         * @description Allowed for owners and editors. Moves the task to the trash, with its subtasks.
          */
         delete: operations["deleteTask"];
         options?: never;
@@ -832,6 +832,26 @@ export interface paths {
          * @description Allowed for owners and editors; a viewer can set the `status` alone of a task that is assigned to them. An omitted field keeps its value. With `project_id`, the task moves to another project, where you have to be an owner or editor too.
          */
         patch: operations["patchTask"];
+        trace?: never;
+    };
+    "/tasks/{task_id}/subtasks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List a task's subtasks
+         * @description Those right below the task, with any status.
+         */
+        get: operations["listSubtasks"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/trash": {
@@ -1463,6 +1483,22 @@ export interface components {
              * @example ada
              */
             created_by: string | null;
+            /**
+             * Format: uuid
+             * @description A name of this task in the document, to which other tasks refer. It is no id after an import.
+             * @example 019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23
+             */
+            ref?: string;
+            /**
+             * Format: uuid
+             * @description The `ref` of the task of which this is a subtask.
+             */
+            parent?: string;
+            /**
+             * @description The `ref` of each task that blocks this one. One that is not in the document is left out by an import, as is such a parent.
+             * @example []
+             */
+            blocked_by?: string[];
         };
         /**
          * @description A document of another program: iCalendar (RFC 5545) as `text/calendar`, tasks or a Todoist export as `text/csv`, todo.txt as `text/plain`, in UTF-8.
@@ -1494,7 +1530,7 @@ export interface components {
              */
             title: string | null;
             /**
-             * @description What happened: `item_left_out`: it is no task, or none any more; `field_left_out`: it has no place in a task; `person_left_out`: it is not a member of the new project; `parent_left_out`: it is not kept: the task stands by itself; `link_left_out`: it is not kept: tasks have no links to each other; `recurrence_left_out`: it is not kept: only the next date is; `reminder_left_out`: it is not kept: tasks have no reminders; `date_left_out`: it is no date, or none of the years 1970 to 9999; `label_left_out`: it is blank, repeated or beyond 20 labels; `label_changed`: it is cut to 50 characters, or has a space in place of a comma; `title_missing`: it is replaced by "Untitled"; `title_cut`: it is cut to 500 characters; the description begins with all of it; `title_changed`: it has a space in place of each line break; `description_cut`: it is cut to 20,000 characters; `text_changed`: it has lost characters that are not valid in a text; `priority_changed`: it is not known: the task has none; `status_changed`: it is not known or not given: the task has the nearest; `time_zone_unknown`: it is not known: the time is taken in the time zone of the import; `completed_at_assumed`: it is not given: the last change, or now, is taken; `moved_to_description`: it stands in the description; `project_changed`: it is not valid as a name, or names one of too many projects.
+             * @description What happened: `item_left_out`: it is no task, or none any more; `field_left_out`: it has no place in a task; `person_left_out`: it is not a member of the new project; `parent_left_out`: it is not kept, because it is not in the document or in another project, or too many levels down: the task stands by itself; `link_left_out`: it is not kept: it is no task of the document that comes first, or one too many; `recurrence_left_out`: it is not kept: only the next date is; `reminder_left_out`: it is not kept: tasks have no reminders; `date_left_out`: it is no date, or none of the years 1970 to 9999; `label_left_out`: it is blank, repeated or beyond 20 labels; `label_changed`: it is cut to 50 characters, or has a space in place of a comma; `title_missing`: it is replaced by "Untitled"; `title_cut`: it is cut to 500 characters; the description begins with all of it; `title_changed`: it has a space in place of each line break; `description_cut`: it is cut to 20,000 characters; `text_changed`: it has lost characters that are not valid in a text; `priority_changed`: it is not known: the task has none; `status_changed`: it is not known or not given: the task has the nearest; `time_zone_unknown`: it is not known: the time is taken in the time zone of the import; `completed_at_assumed`: it is not given: the last change, or now, is taken; `moved_to_description`: it stands in the description; `project_changed`: it is not valid as a name, or names one of too many projects.
              * @example recurrence_left_out
              * @enum {string}
              */
@@ -1563,7 +1599,7 @@ export interface components {
             /** @description How many notes there are with each code that occurs. */
             codes: {
                 /**
-                 * @description What happened: `item_left_out`: it is no task, or none any more; `field_left_out`: it has no place in a task; `person_left_out`: it is not a member of the new project; `parent_left_out`: it is not kept: the task stands by itself; `link_left_out`: it is not kept: tasks have no links to each other; `recurrence_left_out`: it is not kept: only the next date is; `reminder_left_out`: it is not kept: tasks have no reminders; `date_left_out`: it is no date, or none of the years 1970 to 9999; `label_left_out`: it is blank, repeated or beyond 20 labels; `label_changed`: it is cut to 50 characters, or has a space in place of a comma; `title_missing`: it is replaced by "Untitled"; `title_cut`: it is cut to 500 characters; the description begins with all of it; `title_changed`: it has a space in place of each line break; `description_cut`: it is cut to 20,000 characters; `text_changed`: it has lost characters that are not valid in a text; `priority_changed`: it is not known: the task has none; `status_changed`: it is not known or not given: the task has the nearest; `time_zone_unknown`: it is not known: the time is taken in the time zone of the import; `completed_at_assumed`: it is not given: the last change, or now, is taken; `moved_to_description`: it stands in the description; `project_changed`: it is not valid as a name, or names one of too many projects.
+                 * @description What happened: `item_left_out`: it is no task, or none any more; `field_left_out`: it has no place in a task; `person_left_out`: it is not a member of the new project; `parent_left_out`: it is not kept, because it is not in the document or in another project, or too many levels down: the task stands by itself; `link_left_out`: it is not kept: it is no task of the document that comes first, or one too many; `recurrence_left_out`: it is not kept: only the next date is; `reminder_left_out`: it is not kept: tasks have no reminders; `date_left_out`: it is no date, or none of the years 1970 to 9999; `label_left_out`: it is blank, repeated or beyond 20 labels; `label_changed`: it is cut to 50 characters, or has a space in place of a comma; `title_missing`: it is replaced by "Untitled"; `title_cut`: it is cut to 500 characters; the description begins with all of it; `title_changed`: it has a space in place of each line break; `description_cut`: it is cut to 20,000 characters; `text_changed`: it has lost characters that are not valid in a text; `priority_changed`: it is not known: the task has none; `status_changed`: it is not known or not given: the task has the nearest; `time_zone_unknown`: it is not known: the time is taken in the time zone of the import; `completed_at_assumed`: it is not given: the last change, or now, is taken; `moved_to_description`: it stands in the description; `project_changed`: it is not valid as a name, or names one of too many projects.
                  * @example recurrence_left_out
                  * @enum {string}
                  */
@@ -2326,6 +2362,21 @@ export interface components {
              */
             created_at: string;
         };
+        /** @description The subtasks right below this task, with `expand=progress`. */
+        SubtaskCounts: {
+            /**
+             * Format: int32
+             * @description Those with the status `todo` or `in_progress`.
+             * @example 2
+             */
+            open: number;
+            /**
+             * Format: int32
+             * @description Those with the status `done`.
+             * @example 1
+             */
+            done: number;
+        };
         Task: {
             /**
              * Format: uuid
@@ -2376,6 +2427,16 @@ export interface components {
              */
             labels: string[];
             /**
+             * @description The task of which this is a subtask. It is in the same project, and subtasks have up to 5 levels.
+             * @example null
+             */
+            parent_id: string | null;
+            /**
+             * @description The tasks that have to be done or cancelled first. They may be in other projects.
+             * @example []
+             */
+            blocked_by: string[];
+            /**
              * @description When the status became `done`; null for any other status.
              * @example null
              */
@@ -2403,6 +2464,12 @@ export interface components {
              * @example 1
              */
             version: number;
+            subtask_counts?: components["schemas"]["SubtaskCounts"];
+            /**
+             * @description Whether a task of `blocked_by` is open, with `expand=progress`.
+             * @example false
+             */
+            is_blocked?: boolean;
             /**
              * @description The assignee, with `expand=people`.
              * @example null
@@ -2471,6 +2538,16 @@ export interface components {
              *     ]
              */
             labels?: string[];
+            /**
+             * @description The task of which this is a subtask. It is in the same project, and subtasks have up to 5 levels.
+             * @example null
+             */
+            parent_id?: string | null;
+            /**
+             * @description The tasks that have to be done or cancelled first. They may be in other projects.
+             * @example []
+             */
+            blocked_by?: string[];
         };
         TaskBatchDelete: {
             /**
@@ -2557,8 +2634,18 @@ export interface components {
              */
             labels?: string[];
             /**
+             * @description The task of which this is a subtask. It is in the same project, and subtasks have up to 5 levels.
+             * @example null
+             */
+            parent_id?: string | null;
+            /**
+             * @description The tasks that have to be done or cancelled first. They may be in other projects.
+             * @example []
+             */
+            blocked_by?: string[];
+            /**
              * Format: uuid
-             * @description Moves the task to this project, where you have to be an owner or editor too. The assignee is kept if they are a member there. The histories and the feed have a deletion in the one project and a creation in the other.
+             * @description Moves the task to this project, where you have to be an owner or editor too. Its subtasks go along, and it has no parent there. Assignees are kept if they are members there. The histories and the feed have a deletion in the one project and a creation in the other.
              */
             project_id?: string;
         };
@@ -2622,8 +2709,18 @@ export interface components {
              */
             labels?: string[];
             /**
+             * @description The task of which this is a subtask. It is in the same project, and subtasks have up to 5 levels.
+             * @example null
+             */
+            parent_id?: string | null;
+            /**
+             * @description The tasks that have to be done or cancelled first. They may be in other projects.
+             * @example []
+             */
+            blocked_by?: string[];
+            /**
              * Format: uuid
-             * @description Moves the task to this project, where you have to be an owner or editor too. The assignee is kept if they are a member there. The histories and the feed have a deletion in the one project and a creation in the other.
+             * @description Moves the task to this project, where you have to be an owner or editor too. Its subtasks go along, and it has no parent there. Assignees are kept if they are members there. The histories and the feed have a deletion in the one project and a creation in the other.
              */
             project_id?: string;
             /**
@@ -2671,6 +2768,16 @@ export interface components {
              */
             labels?: string[];
             /**
+             * @description The task of which this is a subtask. It is in the same project, and subtasks have up to 5 levels.
+             * @example null
+             */
+            parent_id?: string | null;
+            /**
+             * @description The tasks that have to be done or cancelled first. They may be in other projects.
+             * @example []
+             */
+            blocked_by?: string[];
+            /**
              * Format: int32
              * @description Write only on this version, as `If-Match` does.
              */
@@ -2714,10 +2821,10 @@ export interface components {
         TaskStatus: "todo" | "in_progress" | "done" | "cancelled";
         /**
          * @description CSV (RFC 4180) with a header, in UTF-8. Labels are separated by commas. A text that a spreadsheet would run as a formula, or that begins with an apostrophe, is prefixed with an apostrophe.
-         * @example id,title,description,status,priority,due_at,due_on,assignee,labels,completed_at,created_at,updated_at,created_by
+         * @example id,title,description,status,priority,due_at,due_on,assignee,labels,completed_at,created_at,updated_at,created_by,parent_id,blocked_by
          */
         TaskTable: string;
-        /** @description An omitted field gets its default: no description, `todo`, priority 0, no due date, no assignee, no labels. */
+        /** @description An omitted field gets its default: no description, `todo`, priority 0, no due date, no assignee, no labels, no parent, not blocked. */
         TaskWrite: {
             /**
              * Format: uuid
@@ -2760,6 +2867,16 @@ export interface components {
              *     ]
              */
             labels?: string[];
+            /**
+             * @description The task of which this is a subtask. It is in the same project, and subtasks have up to 5 levels.
+             * @example null
+             */
+            parent_id?: string | null;
+            /**
+             * @description The tasks that have to be done or cancelled first. They may be in other projects.
+             * @example []
+             */
+            blocked_by?: string[];
         };
         /** @description An OAuth2 token response (RFC 6749 §5.1). */
         Tokens: {
@@ -3908,6 +4025,16 @@ export interface operations {
                  * @example me
                  */
                 created_by?: string;
+                /**
+                 * @description `none` (no subtasks), or the id of a task: its subtasks.
+                 * @example none
+                 */
+                parent_id?: string;
+                /**
+                 * @description Whether a task of `blocked_by` is open.
+                 * @example false
+                 */
+                blocked?: "true" | "false";
                 /**
                  * @description Due at this time or later. Windows from `due_from` to `due_before` tile. A task with `due_on` counts as due at the end of that day. A date means the beginning of that day in UTC.
                  * @example 2026-12-24
@@ -5362,11 +5489,18 @@ export interface operations {
                      *               "labels": [
                      *                 "shopping"
                      *               ],
+                     *               "parent_id": null,
+                     *               "blocked_by": [],
                      *               "completed_at": null,
                      *               "created_at": "2026-11-23T03:14:07.123Z",
                      *               "updated_at": "2026-11-23T03:14:07.123Z",
                      *               "created_by": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
-                     *               "version": 1
+                     *               "version": 1,
+                     *               "subtask_counts": {
+                     *                 "open": 2,
+                     *                 "done": 1
+                     *               },
+                     *               "is_blocked": false
                      *             }
                      *           ]
                      *         }
@@ -6124,6 +6258,16 @@ export interface operations {
                  */
                 created_by?: string;
                 /**
+                 * @description `none` (no subtasks), or the id of a task: its subtasks.
+                 * @example none
+                 */
+                parent_id?: string;
+                /**
+                 * @description Whether a task of `blocked_by` is open.
+                 * @example false
+                 */
+                blocked?: "true" | "false";
+                /**
                  * @description Tasks without a due date, or with any.
                  * @example none
                  */
@@ -6223,13 +6367,15 @@ export interface operations {
                      *           "completed_at": null,
                      *           "created_at": "2026-11-23T03:14:07.123Z",
                      *           "updated_at": "2026-11-23T03:14:07.123Z",
-                     *           "created_by": "ada"
+                     *           "created_by": "ada",
+                     *           "ref": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *           "blocked_by": []
                      *         }
                      *       ]
                      *     }
                      */
                     "application/json": components["schemas"]["ProjectExport"];
-                    /** @example id,title,description,status,priority,due_at,due_on,assignee,labels,completed_at,created_at,updated_at,created_by */
+                    /** @example id,title,description,status,priority,due_at,due_on,assignee,labels,completed_at,created_at,updated_at,created_by,parent_id,blocked_by */
                     "text/csv": components["schemas"]["TaskTable"];
                 };
             };
@@ -6301,7 +6447,9 @@ export interface operations {
                  *           "completed_at": null,
                  *           "created_at": "2026-11-23T03:14:07.123Z",
                  *           "updated_at": "2026-11-23T03:14:07.123Z",
-                 *           "created_by": "ada"
+                 *           "created_by": "ada",
+                 *           "ref": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                 *           "blocked_by": []
                  *         }
                  *       ]
                  *     }
@@ -6532,6 +6680,16 @@ export interface operations {
                  */
                 created_by?: string;
                 /**
+                 * @description `none` (no subtasks), or the id of a task: its subtasks.
+                 * @example none
+                 */
+                parent_id?: string;
+                /**
+                 * @description Whether a task of `blocked_by` is open.
+                 * @example false
+                 */
+                blocked?: "true" | "false";
+                /**
                  * @description Due at this time or later. Windows from `due_from` to `due_before` tile. A task with `due_on` counts as due at the end of that day. A date means the beginning of that day in UTC.
                  * @example 2026-12-24
                  */
@@ -6705,6 +6863,16 @@ export interface operations {
                  */
                 created_by?: string;
                 /**
+                 * @description `none` (no subtasks), or the id of a task: its subtasks.
+                 * @example none
+                 */
+                parent_id?: string;
+                /**
+                 * @description Whether a task of `blocked_by` is open.
+                 * @example false
+                 */
+                blocked?: "true" | "false";
+                /**
                  * @description Due at this time or later. Windows from `due_from` to `due_before` tile. A task with `due_on` counts as due at the end of that day. A date means the beginning of that day in UTC.
                  * @example 2026-12-24
                  */
@@ -6824,10 +6992,12 @@ export interface operations {
                  */
                 sort?: "created_at" | "-created_at" | "updated_at" | "-updated_at" | "due_at" | "-due_at" | "completed_at" | "-completed_at" | "priority" | "-priority" | "title" | "-title";
                 /**
-                 * @description `people` adds the assignee and the creator of each task, with their names.
-                 * @example people
+                 * @description `people` adds the assignee and the creator of each task, with their names; `progress` adds `subtask_counts` and `is_blocked`.
+                 * @example [
+                 *       "people"
+                 *     ]
                  */
-                expand?: "people";
+                expand?: ("people" | "progress")[];
                 /**
                  * @description Matches tasks with any of these statuses.
                  * @example [
@@ -6892,6 +7062,16 @@ export interface operations {
                  * @example me
                  */
                 created_by?: string;
+                /**
+                 * @description `none` (no subtasks), or the id of a task: its subtasks.
+                 * @example none
+                 */
+                parent_id?: string;
+                /**
+                 * @description Whether a task of `blocked_by` is open.
+                 * @example false
+                 */
+                blocked?: "true" | "false";
                 /**
                  * @description Tasks without a due date, or with any.
                  * @example none
@@ -6982,11 +7162,18 @@ export interface operations {
                      *           "labels": [
                      *             "shopping"
                      *           ],
+                     *           "parent_id": null,
+                     *           "blocked_by": [],
                      *           "completed_at": null,
                      *           "created_at": "2026-11-23T03:14:07.123Z",
                      *           "updated_at": "2026-11-23T03:14:07.123Z",
                      *           "created_by": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
-                     *           "version": 1
+                     *           "version": 1,
+                     *           "subtask_counts": {
+                     *             "open": 2,
+                     *             "done": 1
+                     *           },
+                     *           "is_blocked": false
                      *         }
                      *       ],
                      *       "next_cursor": "WyJwcm9qZWN0cyJd"
@@ -7029,7 +7216,8 @@ export interface operations {
                  *       "assignee_id": "me",
                  *       "labels": [
                  *         "shopping"
-                 *       ]
+                 *       ],
+                 *       "blocked_by": []
                  *     }
                  */
                 "application/json": components["schemas"]["TaskWrite"];
@@ -7062,11 +7250,18 @@ export interface operations {
                      *       "labels": [
                      *         "shopping"
                      *       ],
+                     *       "parent_id": null,
+                     *       "blocked_by": [],
                      *       "completed_at": null,
                      *       "created_at": "2026-11-23T03:14:07.123Z",
                      *       "updated_at": "2026-11-23T03:14:07.123Z",
                      *       "created_by": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
-                     *       "version": 1
+                     *       "version": 1,
+                     *       "subtask_counts": {
+                     *         "open": 2,
+                     *         "done": 1
+                     *       },
+                     *       "is_blocked": false
                      *     }
                      */
                     "application/json": components["schemas"]["Task"];
@@ -7164,6 +7359,16 @@ export interface operations {
                  * @example me
                  */
                 created_by?: string;
+                /**
+                 * @description `none` (no subtasks), or the id of a task: its subtasks.
+                 * @example none
+                 */
+                parent_id?: string;
+                /**
+                 * @description Whether a task of `blocked_by` is open.
+                 * @example false
+                 */
+                blocked?: "true" | "false";
                 /**
                  * @description Tasks without a due date, or with any.
                  * @example none
@@ -7269,10 +7474,12 @@ export interface operations {
                  */
                 sort?: "created_at" | "-created_at" | "updated_at" | "-updated_at" | "due_at" | "-due_at" | "completed_at" | "-completed_at" | "priority" | "-priority" | "title" | "-title";
                 /**
-                 * @description `people` adds the assignee and the creator of each task, with their names.
-                 * @example people
+                 * @description `people` adds the assignee and the creator of each task, with their names; `progress` adds `subtask_counts` and `is_blocked`.
+                 * @example [
+                 *       "people"
+                 *     ]
                  */
-                expand?: "people";
+                expand?: ("people" | "progress")[];
                 /**
                  * @description Lists only these of your projects, up to 50. One that you do not see is `not_found`.
                  * @example [
@@ -7349,6 +7556,16 @@ export interface operations {
                  * @example me
                  */
                 created_by?: string;
+                /**
+                 * @description `none` (no subtasks), or the id of a task: its subtasks.
+                 * @example none
+                 */
+                parent_id?: string;
+                /**
+                 * @description Whether a task of `blocked_by` is open.
+                 * @example false
+                 */
+                blocked?: "true" | "false";
                 /**
                  * @description Tasks without a due date, or with any.
                  * @example none
@@ -7436,11 +7653,18 @@ export interface operations {
                      *           "labels": [
                      *             "shopping"
                      *           ],
+                     *           "parent_id": null,
+                     *           "blocked_by": [],
                      *           "completed_at": null,
                      *           "created_at": "2026-11-23T03:14:07.123Z",
                      *           "updated_at": "2026-11-23T03:14:07.123Z",
                      *           "created_by": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
-                     *           "version": 1
+                     *           "version": 1,
+                     *           "subtask_counts": {
+                     *             "open": 2,
+                     *             "done": 1
+                     *           },
+                     *           "is_blocked": false
                      *         }
                      *       ],
                      *       "next_cursor": "WyJwcm9qZWN0cyJd"
@@ -7484,7 +7708,8 @@ export interface operations {
                  *           "assignee_id": "me",
                  *           "labels": [
                  *             "shopping"
-                 *           ]
+                 *           ],
+                 *           "blocked_by": []
                  *         }
                  *       ]
                  *     }
@@ -7521,11 +7746,18 @@ export interface operations {
                      *             "labels": [
                      *               "shopping"
                      *             ],
+                     *             "parent_id": null,
+                     *             "blocked_by": [],
                      *             "completed_at": null,
                      *             "created_at": "2026-11-23T03:14:07.123Z",
                      *             "updated_at": "2026-11-23T03:14:07.123Z",
                      *             "created_by": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
-                     *             "version": 1
+                     *             "version": 1,
+                     *             "subtask_counts": {
+                     *               "open": 2,
+                     *               "done": 1
+                     *             },
+                     *             "is_blocked": false
                      *           }
                      *         }
                      *       ]
@@ -7552,10 +7784,12 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description `people` adds the assignee and the creator of each task, with their names.
-                 * @example people
+                 * @description `people` adds the assignee and the creator of each task, with their names; `progress` adds `subtask_counts` and `is_blocked`.
+                 * @example [
+                 *       "people"
+                 *     ]
                  */
-                expand?: "people";
+                expand?: ("people" | "progress")[];
             };
             header?: {
                 /**
@@ -7596,11 +7830,18 @@ export interface operations {
                      *       "labels": [
                      *         "shopping"
                      *       ],
+                     *       "parent_id": null,
+                     *       "blocked_by": [],
                      *       "completed_at": null,
                      *       "created_at": "2026-11-23T03:14:07.123Z",
                      *       "updated_at": "2026-11-23T03:14:07.123Z",
                      *       "created_by": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
-                     *       "version": 1
+                     *       "version": 1,
+                     *       "subtask_counts": {
+                     *         "open": 2,
+                     *         "done": 1
+                     *       },
+                     *       "is_blocked": false
                      *     }
                      */
                     "application/json": components["schemas"]["Task"];
@@ -7654,7 +7895,8 @@ export interface operations {
                  *       "assignee_id": "me",
                  *       "labels": [
                  *         "shopping"
-                 *       ]
+                 *       ],
+                 *       "blocked_by": []
                  *     }
                  */
                 "application/json": components["schemas"]["TaskReplace"];
@@ -7685,11 +7927,18 @@ export interface operations {
                      *       "labels": [
                      *         "shopping"
                      *       ],
+                     *       "parent_id": null,
+                     *       "blocked_by": [],
                      *       "completed_at": null,
                      *       "created_at": "2026-11-23T03:14:07.123Z",
                      *       "updated_at": "2026-11-23T03:14:07.123Z",
                      *       "created_by": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
-                     *       "version": 1
+                     *       "version": 1,
+                     *       "subtask_counts": {
+                     *         "open": 2,
+                     *         "done": 1
+                     *       },
+                     *       "is_blocked": false
                      *     }
                      */
                     "application/json": components["schemas"]["Task"];
@@ -7777,7 +8026,8 @@ export interface operations {
                  *       "assignee_id": "me",
                  *       "labels": [
                  *         "shopping"
-                 *       ]
+                 *       ],
+                 *       "blocked_by": []
                  *     }
                  */
                 "application/json": components["schemas"]["TaskPatch"];
@@ -7791,7 +8041,8 @@ export interface operations {
                  *       "assignee_id": "me",
                  *       "labels": [
                  *         "shopping"
-                 *       ]
+                 *       ],
+                 *       "blocked_by": []
                  *     }
                  */
                 "application/merge-patch+json": components["schemas"]["TaskPatch"];
@@ -7822,11 +8073,18 @@ export interface operations {
                      *       "labels": [
                      *         "shopping"
                      *       ],
+                     *       "parent_id": null,
+                     *       "blocked_by": [],
                      *       "completed_at": null,
                      *       "created_at": "2026-11-23T03:14:07.123Z",
                      *       "updated_at": "2026-11-23T03:14:07.123Z",
                      *       "created_by": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
-                     *       "version": 1
+                     *       "version": 1,
+                     *       "subtask_counts": {
+                     *         "open": 2,
+                     *         "done": 1
+                     *       },
+                     *       "is_blocked": false
                      *     }
                      */
                     "application/json": components["schemas"]["Task"];
@@ -7841,6 +8099,92 @@ export interface operations {
             413: components["responses"]["PayloadTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
             422: components["responses"]["ValidationFailed"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["DatabaseUnavailableOrOverloaded"];
+        };
+    };
+    listSubtasks: {
+        parameters: {
+            query?: {
+                /**
+                 * @description The maximum number of items in a page.
+                 * @example 20
+                 */
+                limit?: number;
+                /** @description The `next_cursor` of the previous page. Opaque, and valid only for the same list with the same filters and sort. */
+                cursor?: string;
+                /**
+                 * @description The sort order; a leading `-` means descending. Nulls come last in both.
+                 * @example -created_at
+                 */
+                sort?: "created_at" | "-created_at" | "updated_at" | "-updated_at" | "due_at" | "-due_at" | "completed_at" | "-completed_at" | "priority" | "-priority" | "title" | "-title";
+                /**
+                 * @description `people` adds the assignee and the creator of each task, with their names; `progress` adds `subtask_counts` and `is_blocked`.
+                 * @example [
+                 *       "people"
+                 *     ]
+                 */
+                expand?: ("people" | "progress")[];
+            };
+            header?: never;
+            path: {
+                /** @description The task. */
+                task_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "id": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *           "project_id": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *           "title": "Choose the tiles",
+                     *           "description": "Slate or terracotta?",
+                     *           "status": "todo",
+                     *           "priority": 2,
+                     *           "due_at": "2026-11-23T03:14:07.123Z",
+                     *           "due_on": null,
+                     *           "assignee_id": null,
+                     *           "labels": [
+                     *             "shopping"
+                     *           ],
+                     *           "parent_id": null,
+                     *           "blocked_by": [],
+                     *           "completed_at": null,
+                     *           "created_at": "2026-11-23T03:14:07.123Z",
+                     *           "updated_at": "2026-11-23T03:14:07.123Z",
+                     *           "created_by": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *           "version": 1,
+                     *           "subtask_counts": {
+                     *             "open": 2,
+                     *             "done": 1
+                     *           },
+                     *           "is_blocked": false
+                     *         }
+                     *       ],
+                     *       "next_cursor": "WyJwcm9qZWN0cyJd"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["TaskPage"];
+                };
+            };
+            400: components["responses"]["MalformedRequest"];
+            401: components["responses"]["UnauthenticatedOrInvalidTokenOrTokenExpired"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["ValidationFailedOrInvalidCursor"];
             429: components["responses"]["RateLimited"];
             500: components["responses"]["Internal"];
             503: components["responses"]["DatabaseUnavailableOrOverloaded"];
@@ -7965,11 +8309,18 @@ export interface operations {
                      *         "labels": [
                      *           "shopping"
                      *         ],
+                     *         "parent_id": null,
+                     *         "blocked_by": [],
                      *         "completed_at": null,
                      *         "created_at": "2026-11-23T03:14:07.123Z",
                      *         "updated_at": "2026-11-23T03:14:07.123Z",
                      *         "created_by": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
-                     *         "version": 1
+                     *         "version": 1,
+                     *         "subtask_counts": {
+                     *           "open": 2,
+                     *           "done": 1
+                     *         },
+                     *         "is_blocked": false
                      *       },
                      *       "project": {
                      *         "id": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
@@ -8363,11 +8714,18 @@ export interface operations {
                      *             "labels": [
                      *               "shopping"
                      *             ],
+                     *             "parent_id": null,
+                     *             "blocked_by": [],
                      *             "completed_at": null,
                      *             "created_at": "2026-11-23T03:14:07.123Z",
                      *             "updated_at": "2026-11-23T03:14:07.123Z",
                      *             "created_by": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
-                     *             "version": 1
+                     *             "version": 1,
+                     *             "subtask_counts": {
+                     *               "open": 2,
+                     *               "done": 1
+                     *             },
+                     *             "is_blocked": false
                      *           }
                      *         ],
                      *         "complete": true

@@ -25,13 +25,14 @@ export function toProblem(failure: DatabaseError): Problem | undefined {
 
 /** Awaits a statement, and throws the error that stands under the name of the constraint that it violates. */
 export async function onViolation<T>(
-  problems: Record<string, () => Error>,
+  problems: Record<string, (failure: DatabaseError) => Error>,
   statement: PromiseLike<T>,
 ): Promise<T> {
   try {
     return await statement;
   } catch (error) {
-    const problem = problems[parseDatabaseError(error)?.constraint ?? ''];
-    throw problem ? problem() : error;
+    const failure = parseDatabaseError(error);
+    const problem = problems[failure?.constraint ?? ''];
+    throw failure && problem ? problem(failure) : error;
   }
 }

@@ -320,6 +320,10 @@ export const tasks = pgTable(
     due_on: day(),
     assignee_id: uuid(),
     labels: text().array().notNull().default(sql`'{}'`),
+    /** A trigger keeps it in the same project, without a cycle, and within `TREE_LEVELS_MAX`. */
+    parent_id: uuid(),
+    /** Tasks of any project; an id of one that was deleted blocks nothing. */
+    blocked_by: uuid().array().notNull().default(sql`'{}'`),
     completed_at: instant(),
     created_at: createdAt(),
     updated_at: updatedAt(),
@@ -352,6 +356,17 @@ export const tasks = pgTable(
       columns: [table.created_by],
       foreignColumns: [users.id],
     }).onDelete('set null'),
+    // Decision: docs/decisions/44-subtasks.md
+    foreignKey({
+      name: 'tasks_parent_id_fkey',
+      columns: [table.parent_id],
+      foreignColumns: [table.id],
+    }).onDelete('cascade'),
+    // Tasks without a parent or a blocker cost them nothing.
+    index('tasks_parent_id_idx').on(table.parent_id).where(isNotNull(table.parent_id)),
+    index('tasks_blocked_by_idx')
+      .using('gin', table.blocked_by)
+      .where(sql`${table.blocked_by} <> '{}'`),
     // One for each sort, and one for each filter that selects little of a large project.
     index('tasks_project_id_created_at_idx').on(table.project_id, table.created_at, table.id),
     index('tasks_project_id_updated_at_idx').on(table.project_id, table.updated_at, table.id),

@@ -19,6 +19,7 @@ import {
 import type { ExportedTask } from '../schemas/project-exports.ts';
 import type { ProjectImported } from '../schemas/project-imports.ts';
 import { fitProjectName, fitTask } from './foreign-tasks.ts';
+import { createForeignTree, type Unfit } from './foreign-tree.ts';
 import { createDraft, readImported } from './import-draft.ts';
 import { createFingerprint } from './import-reader.ts';
 import { createReport } from './import-report.ts';
@@ -57,7 +58,7 @@ export async function importForeign(
   const isReplay = key !== undefined && (await hasStoredResponse(db, user, key));
   const draft = createDraft(db, user);
   try {
-    const { projects, report, fingerprint } = await readForeign(
+    const { projects, report, fingerprint, orphans } = await readForeign(
       user,
       chunks,
       options,
@@ -73,7 +74,7 @@ export async function importForeign(
         ...{ created_at: now, updated_at: now },
       })),
       request,
-      report,
+      { report, orphans },
     );
     if (created.replayed) await draft.rollBack();
     return created;
@@ -121,6 +122,7 @@ async function readForeign(
   const report = createReport(zone);
   const fingerprint = createFingerprint();
   const projects = createProjects();
+  const tree = createForeignTree();
   const now = new Date().toISOString();
   let format = asked;
   let documentName: string | undefined;
@@ -137,7 +139,8 @@ async function readForeign(
         count += 1;
         if (count > TASKS_MAX)
           throw faultAt(line, `at most ${TASKS_MAX} tasks: divide the document`, 'too_many');
-        await add(task, line, projectOf(piece, notes));
+        const projectId = projectOf(piece, notes);
+        await add(tree.add(task, piece, projectId), line, projectId);
         if (task.assignee !== null && !isOf(user, task.assignee))
           notes.push({ code: 'person_left_out', field: 'assignee', value: task.assignee });
       }
@@ -164,6 +167,9 @@ async function readForeign(
     return fitted;
   }
 
+  const unfit = tree.unfit();
+  for (const { at, notes } of unfit) report.add(at, notes);
+  const isOrphan = ({ notes }: Unfit) => notes.some(({ code }) => code === 'parent_left_out');
   const named = projects.all(name ?? documentName ?? nameOf[format]);
   return {
     projects: named,
@@ -171,6 +177,7 @@ async function readForeign(
       format,
       named.map((project) => ({ name: project.name, tasks: project.tasks })),
     ),
+    orphans: new Set(unfit.filter(isOrphan).map(({ at }) => at.line)),
     fingerprint: ['importForeign', asked, zone, name ?? null, await fingerprint.end()],
   };
 }

@@ -53,11 +53,17 @@ export function fitTask(
     created_by: username,
   };
   const errors = findTaskErrors({ ...fitted, assignee: null }, 'body');
-  if (errors.length === 0) return fitted;
+  if (errors.length === 0) return { ...fitted, ...relationsOf(task) };
   throw validationProblem(
     errors.map((error) => ({ ...error, message: `line ${line}: ${error.message}` })),
   );
 }
+
+const relationsOf = ({ ref, parent, blocked_by = [] }: ForeignTask) => ({
+  ...(ref !== undefined && { ref }),
+  ...(parent !== undefined && { parent }),
+  ...(blocked_by.length > 0 && { blocked_by: [...new Set(blocked_by)] }),
+});
 
 /** Adds the whole title to the paragraphs where it has to be cut. */
 function fitTitle({ title, paragraphs }: ForeignTask, notes: Note[]): string {

@@ -19,15 +19,17 @@ import { columnsOf } from '../db/row-mapper.ts';
 import { decodeRow, insertRow, noTable } from '../db/row-values.ts';
 import { project_members, projects, tasks } from '../db/schema.ts';
 import { projectColumns } from '../db/visible-columns.ts';
-import { idTaken, Problem } from '../errors/problem.ts';
+import { idTaken, Problem, validationProblem } from '../errors/problem.ts';
 import { newId } from '../lib/new-id.ts';
 import type { CurrentUser } from '../schemas/current-user.ts';
 import type { ImportReport } from '../schemas/import-reports.ts';
 import type { ExportedTask } from '../schemas/project-exports.ts';
 import { type ProjectImported, UNASSIGNED_NAMED_MAX } from '../schemas/project-imports.ts';
 import type { Project } from '../schemas/projects.ts';
+import { BLOCKERS_MAX } from '../schemas/tasks.ts';
 import { tooSlow } from './import-reader.ts';
 import { draftedFields, draftsOf } from './task-drafts.ts';
+import { parentRefusals } from './task-tree.ts';
 
 /** A statement writes up to this many tasks, or this many characters of them. */
 const BATCH_TASKS_MAX = 500;
@@ -54,6 +56,9 @@ export function createDraft(db: Database, user: CurrentUser) {
   const begun = new Set<string>();
   const unassigned: ProjectImported['unassigned'] = [];
   const counts = { tasks: 0, unassigned_total: 0 };
+  /** The id of each task that has a `ref`. */
+  const ids = new Map<string, DraftedRef>();
+  const relations: Relation[] = [];
   let batch: DraftedTask[] = [];
   let characters = 0;
   let writing: Promise<unknown> = Promise.resolve();
@@ -63,6 +68,18 @@ export function createDraft(db: Database, user: CurrentUser) {
     const drafting = { projects_pkey: () => idTaken('body.project.id') };
     await onViolation(drafting, beginProject(db, user, projectId));
     begun.add(projectId);
+  }
+
+  function addRef(ref: string, { id, project_id }: DraftedTask, index: number) {
+    if (ids.has(ref))
+      throw validationProblem([
+        {
+          location: `body.tasks.${index}.ref`,
+          code: 'repeated',
+          message: 'must not be the ref of another task',
+        },
+      ]);
+    ids.set(ref, { id, project_id });
   }
 
   async function flush() {
@@ -77,7 +94,11 @@ export function createDraft(db: Database, user: CurrentUser) {
 
   return {
     async add(task: ExportedTask, line: number, projectId: string) {
-      const drafted = draftOf(task, user, projectId);
+      const { ref, parent, blocked_by, ...fields } = task;
+      const drafted = draftOf(fields, user, projectId);
+      if (ref !== undefined) addRef(ref, drafted, counts.tasks);
+      if (parent !== undefined || blocked_by?.length)
+        relations.push({ id: drafted.id, project_id: projectId, line, parent, blocked_by });
       if (task.assignee !== null && drafted.assignee_id === null) {
         counts.unassigned_total += 1;
         if (unassigned.length < UNASSIGNED_NAMED_MAX)
@@ -89,15 +110,16 @@ export function createDraft(db: Database, user: CurrentUser) {
       if (batch.length === BATCH_TASKS_MAX || characters > BATCH_CHARACTERS_MAX) await flush();
     },
 
-    /** Publishes the projects, of which there is at least one. @param report what a document of another program reports. */
+    /** Publishes the projects, of which there is at least one. @param foreign of a document of another program. */
     async publish(
       drafted: readonly DraftedProject[],
       request: IdempotencyKey | undefined,
-      report?: ImportReport,
+      { report, orphans }: ForeignFindings = {},
     ) {
       await flush();
       await writing;
       for (const { id } of drafted) await begin(id);
+      await onViolation(parentRefusals('body.tasks'), relateTasks(db, relations, ids, orphans));
       return publishProjects(db, user, drafted, { ...counts, unassigned, report }, request);
     },
 
@@ -112,7 +134,7 @@ export function createDraft(db: Database, user: CurrentUser) {
 type DraftedTask = ReturnType<typeof draftOf>;
 
 function draftOf(
-  { assignee, created_by, ...task }: ExportedTask,
+  { assignee, created_by, ...task }: Omit<ExportedTask, 'ref' | 'parent' | 'blocked_by'>,
   user: CurrentUser,
   projectId: string,
 ) {
@@ -121,6 +143,8 @@ function draftOf(
   return {
     ...task,
     due_on: task.due_on ?? null,
+    parent_id: null,
+    blocked_by: [],
     id: newId(task.id),
     project_id: projectId,
     assignee_id: idOf(assignee),
@@ -176,6 +200,41 @@ async function insertTasks(db: Database, drafted: readonly DraftedTask[]) {
     .select(
       db.select(insertRow(tasks, draftedFields)).from(draftsOf(drafted)).where(suppressEvents),
     );
+}
+
+/** What a task refers to, as the document names it. */
+interface Relation extends Pick<ExportedTask, 'parent' | 'blocked_by'>, DraftedRef {
+  line: number;
+}
+
+type DraftedRef = Pick<DraftedTask, 'id' | 'project_id'>;
+
+/** What was found in a document of another program. */
+interface ForeignFindings {
+  report?: ImportReport;
+  /** The lines of the tasks whose parents are left out. */
+  orphans?: ReadonlySet<number>;
+}
+
+/** Gives the tasks their parents and blockers, once all are there. Those that are not in the document are left out. */
+async function relateTasks(
+  db: Database,
+  relations: readonly Relation[],
+  ids: ReadonlyMap<string, DraftedRef>,
+  orphans?: ReadonlySet<number>,
+) {
+  const found = relations.map(({ id, line, parent, blocked_by = [] }) => ({
+    id,
+    parent_id: (parent && !orphans?.has(line) && ids.get(parent)?.id) || null,
+    blocked_by: blocked_by.flatMap((one) => ids.get(one)?.id ?? []).slice(0, BLOCKERS_MAX),
+  }));
+  for (let start = 0; start < found.length; start += BATCH_TASKS_MAX) {
+    const some = JSON.stringify(found.slice(start, start + BATCH_TASKS_MAX));
+    await db.execute(sql`
+      update ${tasks} set parent_id = related.parent_id, blocked_by = related.blocked_by
+      from json_to_recordset(${some}::text::json) as related (id uuid, parent_id uuid, blocked_by uuid[])
+      where ${tasks.id} = related.id and ${suppressEvents}`);
+  }
 }
 
 /** What a response has beside its projects. */

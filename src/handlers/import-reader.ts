@@ -94,6 +94,10 @@ const inUtcTimes = (task: ExportedTask): ExportedTask => ({
   created_at: parseInstant(task.created_at) ?? task.created_at,
   updated_at: parseInstant(task.updated_at) ?? task.updated_at,
   created_by: task.created_by,
+  // Nor does one without these.
+  ...(task.ref && { ref: task.ref.toLowerCase() }),
+  ...(task.parent && { parent: task.parent.toLowerCase() }),
+  ...(task.blocked_by?.length && { blocked_by: task.blocked_by.map((one) => one.toLowerCase()) }),
 });
 
 /** Returns a running digest. Web Crypto takes no text in pieces, so each piece is digested together with the digest before it. */

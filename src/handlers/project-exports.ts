@@ -43,8 +43,8 @@ export async function* exportProject(
   let separator = '\n';
   for await (const page of pagesOfTasks(db, user, projectId, matches)) {
     yield page
-      .map(({ id: _, ...task }) => {
-        const line = separator + JSON.stringify(task satisfies ExportedTask);
+      .map((task) => {
+        const line = separator + JSON.stringify(exported(task));
         separator = ',\n';
         return line;
       })
@@ -82,7 +82,19 @@ async function findProject(
   return project;
 }
 
-type Row = Required<ExportedTask>;
+interface Row extends Required<Omit<ExportedTask, 'ref' | 'parent'>> {
+  parent_id: string | null;
+  /** Whether another task refers to it. */
+  is_referred: boolean;
+}
+
+/** Returns the task of the document. What few tasks have is left out of the others. */
+const exported = ({ id, parent_id, blocked_by, is_referred, ...task }: Row): ExportedTask => ({
+  ...task,
+  ...(is_referred && { ref: id }),
+  ...(parent_id !== null && { parent: parent_id }),
+  ...(blocked_by.length > 0 && { blocked_by }),
+});
 
 /** Each page checks the access again. */
 const pagesOfTasks = (
@@ -116,6 +128,13 @@ async function readPage(
       created_at: tasks.created_at,
       updated_at: tasks.updated_at,
       created_by: sql<string | null>`${creators.username}`.as('creator'),
+      parent_id: tasks.parent_id,
+      blocked_by: tasks.blocked_by,
+      is_referred:
+        sql<boolean>`exists (select from ${tasks} other where other.parent_id = ${tasks.id})
+        or exists (select from ${tasks} other where other.blocked_by @> array[${tasks.id}] and other.blocked_by <> '{}')`.as(
+          'is_referred',
+        ),
     })
     .from(tasks)
     .leftJoin(assignees, eq(assignees.id, tasks.assignee_id))
@@ -147,6 +166,8 @@ const columns = [
   'created_at',
   'updated_at',
   'created_by',
+  'parent_id',
+  'blocked_by',
 ] as const satisfies (keyof Row)[];
 
 const cellsOf = (task: Row) => {
@@ -158,6 +179,7 @@ const cellsOf = (task: Row) => {
     // A label holds no comma.
     labels: asText(task.labels.join(',')),
     created_by: asText(task.created_by),
+    blocked_by: task.blocked_by.join(',') || null,
   };
   return columns.map((name) => cells[name]);
 };

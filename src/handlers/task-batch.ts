@@ -13,6 +13,7 @@ import {
   visibleTo,
 } from '../db/authorization.ts';
 import type { Database } from '../db/database.ts';
+import { onViolation } from '../db/errors.ts';
 import { taskLexemes } from '../db/full-text.ts';
 import {
   type Created,
@@ -24,7 +25,14 @@ import { columnsOf } from '../db/row-mapper.ts';
 import { bumpVersion, insertRow } from '../db/row-values.ts';
 import { project_members, projects, tasks } from '../db/schema.ts';
 import { taskColumns } from '../db/visible-columns.ts';
-import { catalogue, idTaken, Problem, validationProblem } from '../errors/problem.ts';
+import {
+  catalogue,
+  type FieldError,
+  idTaken,
+  Problem,
+  validationProblem,
+} from '../errors/problem.ts';
+import type { DatabaseError } from '../lib/database-error.ts';
 import { newId } from '../lib/new-id.ts';
 import { sleep } from '../lib/sleep.ts';
 import type { CurrentUser, ExpectedVersions } from '../schemas/current-user.ts';
@@ -32,9 +40,11 @@ import {
   type BatchOperation,
   type BatchResults,
   notAMemberError,
+  parentErrors,
   type Task,
   type TaskBatch,
   type TaskPatch,
+  TREE_LEVELS_MAX,
 } from '../schemas/tasks.ts';
 import { draftedFields, draftsOf, fieldsOf } from './task-drafts.ts';
 import {
@@ -46,6 +56,7 @@ import {
   withOwnId,
   writes,
 } from './task-fields.ts';
+import { assertBlockers } from './task-tree.ts';
 
 /**
  * Carries out every operation, or none.
@@ -66,11 +77,13 @@ export async function batchTasks(
     if (replay) return { row: withEveryField(replay as unknown as BatchResults), replayed: true };
 
     const found = await lockReferencedRows(tx, user, operations);
+    const locationOf = (index: number) => `body.operations.${index}`;
     const outcomes = operations.map((operation, index) =>
-      outcomeAt(`body.operations.${index}`, operation, user, found),
+      outcomeAt(locationOf(index), operation, user, found),
     );
     assertLocked(found);
-    const tasks = await write(tx, outcomes);
+    await refuseUnknownBlockers(tx, user, operations, locationOf);
+    const tasks = await write(tx, outcomes, carriedOutcomes(found), locationOf);
     const results = operations.map(({ op }, index) => ({ op, task: tasks[index] as Task }));
     if (request) {
       const [swept, stored] = storeResponse(
@@ -87,11 +100,19 @@ export async function batchTasks(
 
 /** A response that an earlier release stored may lack a field. */
 const withEveryField = ({ results }: BatchResults): BatchResults => ({
-  results: results.map(({ op, task }) => ({ op, task: { ...task, due_on: task.due_on ?? null } })),
+  results: results.map(({ op, task }) => ({
+    op,
+    task: {
+      ...task,
+      due_on: task.due_on ?? null,
+      parent_id: task.parent_id ?? null,
+      blocked_by: task.blocked_by ?? [],
+    },
+  })),
 });
 
 /**
- * Patches a task and moves it to another project.
+ * Patches a task and moves it to another project, with its subtasks.
  * @throws {Problem} `not_found`, `forbidden`, `conflict`, `precondition_failed`, `validation_failed`.
  */
 export async function moveTask(
@@ -106,7 +127,8 @@ export async function moveTask(
     const found = await lockReferencedRows(tx, user, [operation]);
     const outcome = outcomeOf('body', operation, user, found, expected);
     assertLocked(found);
-    const [task] = await write(tx, [outcome]);
+    await refuseUnknownBlockers(tx, user, [operation], () => 'body');
+    const [task] = await write(tx, [outcome], carriedOutcomes(found), () => 'body');
     return task as Task;
   });
 }
@@ -156,7 +178,8 @@ type Found = Awaited<ReturnType<typeof lockReferencedRows>>;
 
 /**
  * Returns the projects, tasks and members that the operations name, as far as the user sees them, locked in the same order
- * as in every other write. Where the user may not write in one of the projects, it locks nothing, and the batch is refused.
+ * as in every other write, and the subtasks of tasks that move. Where the user may not write in one of the projects, it locks
+ * nothing, and the batch is refused.
  * @throws {MovedMeanwhile}
  */
 async function lockReferencedRows(
@@ -197,19 +220,22 @@ async function lockReferencedRows(
   const seen = held.map(({ id }) => id);
   // The statement did not pass the gate of another project.
   if (seen.some((id) => !visible.some((project) => project.id === id))) throw new MovedMeanwhile();
+  const targets = new Map<string, string>();
+  for (const one of operations)
+    if (one.op === 'update' && one.project_id)
+      targets.set(one.task_id.toLowerCase(), one.project_id.toLowerCase());
+  const carriedIds = await idsBelow(tx, [...targets.keys()]);
   const found = tx
     .select(taskColumns)
     .from(tasks)
-    .where(and(anyOf(tasks.id, taskIds), anyOf(tasks.project_id, seen)))
+    .where(and(anyOf(tasks.id, [...taskIds, ...carriedIds]), anyOf(tasks.project_id, seen)))
     .orderBy(asc(tasks.id));
-  const namedTasks = await (isRefused ? found : found.for('update'));
-  if (!isRefused && (await hasMoved(tx, user, taskIds, namedTasks))) throw new MovedMeanwhile();
-  const moved = operations.flatMap((one) =>
-    one.op === 'update' && one.project_id ? one.task_id.toLowerCase() : [],
-  );
+  const lockedTasks = await (isRefused ? found : found.for('update'));
+  if (!isRefused && (await hasMoved(tx, user, taskIds, lockedTasks))) throw new MovedMeanwhile();
+  addTargetsBelow(targets, lockedTasks);
   const assigneeIds = [
     ...operations.flatMap((one) => (one.op !== 'delete' && one.assignee_id) || []),
-    ...namedTasks.flatMap(({ id, assignee_id }) => (moved.includes(id) && assignee_id) || []),
+    ...lockedTasks.flatMap(({ id, assignee_id }) => (targets.has(id) && assignee_id) || []),
   ];
   const members =
     assigneeIds.length === 0
@@ -228,7 +254,10 @@ async function lockReferencedRows(
   return {
     isRefused,
     projects: new Map(held.map((project) => [project.id, project])),
-    tasks: new Map(namedTasks.map((task) => [task.id, task])),
+    tasks: new Map(lockedTasks.map((task) => [task.id, task])),
+    named: new Set(taskIds.map((id) => id.toLowerCase())),
+    /** The project that each task moves to. */
+    targets,
     members: new Set(members.map(({ project_id, user_id }) => `${project_id} ${user_id}`)),
   };
 }
@@ -261,6 +290,26 @@ function asAssignee(
   // A case: PostgreSQL looks at no task for another role.
   return sql<boolean>`case when ${project_members.role} = 'viewer'
     then ${projects.id} not in ${others} and not ${anyOf(projects.id, projectIds)} else false end`;
+}
+
+/** Returns the ids of all tasks below these. One that comes below them afterwards makes PostgreSQL refuse the write. */
+async function idsBelow(tx: Database, ids: readonly string[]): Promise<string[]> {
+  if (ids.length === 0) return [];
+  const rows = await tx.execute(sql`
+    with recursive below as (
+      select ${tasks.id} from ${tasks} where ${anyOf(tasks.parent_id, ids)}
+      union select ${tasks.id} from below join ${tasks} on ${tasks.parent_id} = below.id
+    ) select id from below`);
+  return [...(rows as unknown as Iterable<{ id: string }>)].map(({ id }) => id);
+}
+
+/** Lets tasks go where the task goes of which they are subtasks, unless they have another target. */
+function addTargetsBelow(targets: Map<string, string>, found: readonly Task[]) {
+  for (let level = 1; level < TREE_LEVELS_MAX; level += 1)
+    for (const { id, parent_id } of found) {
+      const target = parent_id === null ? undefined : targets.get(parent_id);
+      if (target !== undefined && !targets.has(id)) targets.set(id, target);
+    }
 }
 
 /** Returns whether the user sees a task that was not found in the projects that are locked. */
@@ -331,12 +380,13 @@ function outcomeOf(
   if (expected && !expected.includes(task.version))
     throw new Problem('precondition_failed', { version: task.version });
   if (operation.op === 'delete') return { row: task, step: 'delete' };
-  const { op: _, task_id: __, version: ___, project_id = task.project_id, ...fields } = operation;
+  const { op: _, task_id: __, version: ___, project_id: ____, ...fields } = operation;
+  const targetId = found.targets.get(task.id) ?? task.project_id;
   const target =
-    project_id.toLowerCase() === task.project_id
+    targetId === task.project_id
       ? project
       : atLocation(`${location}.project_id`, () => {
-          const named = found.projects.get(project_id.toLowerCase());
+          const named = found.projects.get(targetId);
           assertPermitted(named, writes);
           return named;
         });
@@ -346,11 +396,52 @@ function outcomeOf(
   return { row: { ...row, version: task.version + 1 }, step: 'write' };
 }
 
-/** Returns the task in a project, with its assignee if they are a member there. */
+/** Returns the task in a project, with its assignee if they are a member there, and its parent if that moves too. */
 function movedTo(projectId: string, task: Task, found: Found): Task {
   if (projectId === task.project_id) return task;
   const isMember = found.members.has(`${projectId} ${task.assignee_id}`);
-  return { ...task, project_id: projectId, assignee_id: isMember ? task.assignee_id : null };
+  const goesWithParent = found.targets.get(task.parent_id ?? '') === projectId;
+  return {
+    ...task,
+    project_id: projectId,
+    assignee_id: isMember ? task.assignee_id : null,
+    parent_id: goesWithParent ? task.parent_id : null,
+  };
+}
+
+/** Returns the outcomes of tasks that no operation names, and that move with the task above them. */
+const carriedOutcomes = (found: Found): Outcome[] =>
+  [...found.tasks.values()].flatMap((task) => {
+    const target = found.targets.get(task.id);
+    if (found.named.has(task.id) || target === undefined || target === task.project_id) return [];
+    const row = { ...movedTo(target, task, found), version: task.version + 1 };
+    return { row, step: 'write' as const };
+  });
+
+/** @throws {Problem} `validation_failed`. A task that the batch creates may be a blocker, too. */
+async function refuseUnknownBlockers(
+  tx: Database,
+  user: CurrentUser,
+  operations: readonly BatchOperation[],
+  locationOf: (index: number) => string,
+) {
+  const created = new Set(
+    operations.flatMap((one) => (one.op === 'create' && one.id?.toLowerCase()) || []),
+  );
+  for (const [index, operation] of operations.entries()) {
+    if (operation.op === 'delete') continue;
+    const id = operation.op === 'create' ? operation.id : operation.task_id;
+    const blockedBy = operation.blocked_by?.filter(
+      (one) => one.toLowerCase() === id?.toLowerCase() || !created.has(one.toLowerCase()),
+    );
+    await assertBlockers(
+      tx,
+      user,
+      id,
+      { blocked_by: blockedBy },
+      `${locationOf(index)}.blocked_by`,
+    );
+  }
 }
 
 /** Returns whether two states of a task have the same fields. */
@@ -369,6 +460,8 @@ function withFields(location: string, task: Draft, fields: TaskPatch, found: Fou
   return {
     ...row,
     assignee_id: assigneeId === undefined ? row.assignee_id : assigneeId,
+    parent_id: row.parent_id?.toLowerCase() ?? null,
+    blocked_by: row.blocked_by.map((id) => id.toLowerCase()),
     due_at: fields.due_at === undefined ? task.due_at : inUtc(fields.due_at),
     completed_at: row.status === 'done' ? task.completed_at : null,
   };
@@ -402,14 +495,44 @@ function atLocation<T>(location: string, work: () => T): T {
 
 // --- Writing ---------------------------------------------------------------------------------------------------
 
-/** Writes the planned rows. @throws {Problem} `id_taken`. @returns the tasks as they are now, deleted ones as they were, in the order of the outcomes. */
-async function write(tx: Database, outcomes: readonly Outcome[]): Promise<Task[]> {
-  const written = await writeRows(tx, outcomes);
+/**
+ * Writes the planned rows, and those of tasks that go along.
+ * @returns the tasks as they are now, deleted ones as they were, in the order of the outcomes.
+ * @throws {Problem} `id_taken`; `validation_failed` for a parent that PostgreSQL refuses.
+ * @throws {MovedMeanwhile}
+ */
+async function write(
+  tx: Database,
+  outcomes: readonly Outcome[],
+  carried: readonly Outcome[],
+  locationOf: (index: number) => string,
+): Promise<Task[]> {
+  const written = await onViolation(
+    refusedParents(outcomes, locationOf),
+    writeRows(tx, [...outcomes, ...carried]),
+  );
   return outcomes.map(({ row, step }, index) => {
     const task = written.get(row.id);
     if (step === 'write' && !task) throw idTaken(`body.operations.${index}.id`);
     return task ?? (row as Task);
   });
+}
+
+/** The problems of the constraints on the parent, each at the operation whose row violates it. */
+function refusedParents(outcomes: readonly Outcome[], locationOf: (index: number) => string) {
+  const refuse = (constraint: string) => (failure: DatabaseError) => {
+    // The detail names the task, or its parent where there is no such task.
+    const index = outcomes.findIndex(({ row: { id, parent_id } }) =>
+      [id, parent_id].some((one) => one && failure.detail?.includes(one)),
+    );
+    const location = index < 0 ? 'body.operations' : `${locationOf(index)}.parent_id`;
+    return validationProblem([parentErrors(location)[constraint] as FieldError]);
+  };
+  return {
+    ...Object.fromEntries(Object.keys(parentErrors('')).map((name) => [name, refuse(name)])),
+    // A subtask came below a task that moves.
+    tasks_subtask_project_check: () => new MovedMeanwhile(),
+  };
 }
 
 async function writeRows(tx: Database, outcomes: readonly Outcome[]): Promise<Map<string, Task>> {

@@ -22,6 +22,8 @@ export const defaults = {
   due_on: null,
   assignee_id: null,
   labels: [],
+  parent_id: null,
+  blocked_by: [],
 } as const satisfies Omit<Required<TaskWrite>, 'id' | 'title'>;
 
 /** Returns the fields with the user's id for `me`. */

@@ -33,6 +33,9 @@ export interface Filters {
   may_lack_labels: Optional<boolean>;
   labels_not: Optional<string>;
   must_have_labels: Optional<boolean>;
+  parent_id: Optional<string>;
+  is_top: Optional<boolean>;
+  is_blocked: Optional<boolean>;
   is_due: Optional<boolean>;
   due_after: Optional<string>;
   due_from: Optional<string>;
@@ -71,6 +74,9 @@ export function parseFilters(user: Pick<CurrentUser, 'id'>, query: TaskFilters):
     may_lack_labels: mayLackLabels || null,
     labels_not: label_not.some(Boolean) ? arrayLiteral(label_not.filter(Boolean)) : null,
     must_have_labels: label_not.includes('') || null,
+    parent_id: idOf(user, query.parent_id),
+    is_top: query.parent_id === 'none' ? true : null,
+    is_blocked: query.blocked === undefined ? null : query.blocked === 'true',
     is_due: query.due === undefined ? null : query.due === 'any',
     due_after: timeOf(query, 'due_after'),
     due_from: timeOf(query, 'due_from'),
@@ -84,6 +90,11 @@ export function parseFilters(user: Pick<CurrentUser, 'id'>, query: TaskFilters):
     query: search?.query ?? null,
     runs: search?.runs ?? null,
   };
+}
+
+/** The condition that a status is an open one. */
+export function isOpen(status: SQLWrapper): SQL {
+  return sql`${status} in ('todo', 'in_progress')`;
 }
 
 /** Returns whether no filter is given. */
@@ -173,6 +184,9 @@ export function filterCondition(filters: QueryParams<Filters>, projectId: SQLWra
     ),
     optional(filters.labels_not, 'text[]', (value) => sql`not ${tasks.labels} && ${value}`),
     optional(must_have_labels, 'boolean', (_) => sql`${tasks.labels} <> '{}'`),
+    optional(filters.parent_id, 'uuid', (value) => sql`${tasks.parent_id} = ${value}`),
+    optional(filters.is_top, 'boolean', (_) => sql`${tasks.parent_id} is null`),
+    optional(filters.is_blocked, 'boolean', (value) => sql`${isBlocked} = ${value}`),
     optional(
       is_due,
       'boolean',
@@ -193,6 +207,10 @@ export function filterCondition(filters: QueryParams<Filters>, projectId: SQLWra
   ];
   return sql.join(conditions, sql` and `);
 }
+
+/** The condition that a task of `blocked_by` is open. Most tasks have none, and read no other task. */
+const isBlocked = sql`(${tasks.blocked_by} <> '{}' and exists (
+  select from ${tasks} blocker where blocker.id = any(${tasks.blocked_by}) and ${isOpen(sql`blocker.status`)}))`;
 
 const optional = (
   param: QueryParam<string | number | boolean | null>,

@@ -41,6 +41,7 @@ import { sortKey } from '../lib/tokenizer.ts';
 import type { CurrentUser } from '../schemas/current-user.ts';
 import {
   type AllTasksQuery,
+  type SubtaskListQuery,
   TASK_COUNT_MAX,
   type Task,
   type TaskCount,
@@ -50,8 +51,9 @@ import {
   type taskSorts,
 } from '../schemas/tasks.ts';
 import { PAGE_LIMIT_MAX } from '../schemas/types/page.ts';
+import { expandTasks } from './task-expansions.ts';
 import { type Filters, filterCondition, isUnfiltered, parseFilters } from './task-filters.ts';
-import { expandPeople } from './task-people.ts';
+import { readTask } from './tasks.ts';
 
 /** A search walks up to this many rows of the index of the sort of a project before it reads the index of words. */
 const WALKED_ROWS_MAX = 8000;
@@ -85,7 +87,7 @@ export async function listTasks(
     query,
   );
   const rows = await selectTasks(db, { ...params, project_id: projectId }, query.sort, form);
-  return withPeople(db, query, toPage(page, rowsOrNotFound(rows, 'task')));
+  return withExpansions(db, query, toPage(page, rowsOrNotFound(rows, 'task')));
 }
 
 /**
@@ -102,15 +104,26 @@ export async function listAllTasks(
   await assertVisible(db, user, query.project_id);
   const rows = await selectAllTasks(db, { ...params, ...scopeOf(query) }, query.sort, form);
   const found = rows.map(({ task }) => task);
-  return withPeople(db, query, toPage(page, found));
+  return withExpansions(db, query, toPage(page, found));
 }
 
-const withPeople = async (
+const withExpansions = async (
   db: Database,
   { expand }: Pick<TaskListQuery, 'expand'>,
   page: TaskPage,
 ): Promise<TaskPage> =>
-  expand === undefined ? page : { ...page, items: await expandPeople(db, page.items) };
+  expand === undefined ? page : { ...page, items: await expandTasks(db, expand, page.items) };
+
+/** Lists the tasks right below a task. @throws {Problem} `not_found`, `invalid_cursor`. */
+export async function listSubtasks(
+  db: Database,
+  user: CurrentUser,
+  taskId: string,
+  query: SubtaskListQuery,
+): Promise<TaskPage> {
+  const { id, project_id } = await readTask(db, user, taskId);
+  return listTasks(db, user, project_id, { ...query, parent_id: id });
+}
 
 /** Counts tasks, exactly up to `TASK_COUNT_MAX`. @throws {Problem} as `listAllTasks` does. */
 export async function countTasks(

@@ -13,10 +13,10 @@ import {
   type WriteResult,
   writeCallsWithAccess,
 } from '../db/authorization.ts';
-import { batchedRead, batchedWrite } from '../db/batching.ts';
+import { batchedRead, batchedWrite, type Calls, oneCall } from '../db/batching.ts';
 import type { Database } from '../db/database.ts';
 import { onViolation } from '../db/errors.ts';
-import { taskLexemes, taskSearchColumns, taskSearchText } from '../db/full-text.ts';
+import { arrayLiteral, taskLexemes, taskSearchColumns, taskSearchText } from '../db/full-text.ts';
 import {
   type Created,
   type IdempotencyKey,
@@ -24,7 +24,7 @@ import {
   unwrapOnce,
   writeOnce,
 } from '../db/idempotency.ts';
-import type { QueryParam, QueryParams } from '../db/prepared.ts';
+import { prepared, type QueryParam, type QueryParams } from '../db/prepared.ts';
 import { bumpVersion, insertRow } from '../db/row-values.ts';
 import { project_members, tasks } from '../db/schema.ts';
 import { taskColumns } from '../db/visible-columns.ts';
@@ -50,11 +50,13 @@ import {
   withOwnId,
   writes,
 } from './task-fields.ts';
+import { assertBlockers, parentRefusals } from './task-tree.ts';
 
-const notAMember = {
+const patchRefusals = {
   tasks_assignee_id_fkey: () => validationProblem([notAMemberError('body.assignee_id')]),
+  ...parentRefusals('body.parent_id'),
 };
-const refusals = { ...notAMember, tasks_pkey: () => idTaken('body.id') };
+const createRefusals = { ...patchRefusals, tasks_pkey: () => idTaken('body.id') };
 
 /**
  * Creates a task in a project.
@@ -70,9 +72,10 @@ export async function createTask(
 ): Promise<Created<Task>> {
   const whole = withOwnId(user, { ...defaults, ...input });
   refuseSecondDueDate(whole);
+  await assertBlockers(db, user, input.id, whole);
   const task = { id: newId(input.id), ...asValues(whole), ...taskLexemes(whole) };
   const params = { user: actorOf(user), project_id: projectId, task, request };
-  const [found] = await onViolation(refusals, insertTask(db, params));
+  const [found] = await onViolation(createRefusals, insertTask(db, params));
   return unwrapOnce(found, taskColumns, writes, request);
 }
 
@@ -220,7 +223,12 @@ export async function deleteTask(
   const versions = versionsParam(expected) ?? null;
   const params = { user: actorOf(user), task_id: taskId, versions };
   const found = await repeatMoved(
-    () => deleteOne(db, params),
+    async () => {
+      const attempt = await deleteOne(db, params);
+      // A statement for many leaves a task with subtasks alone.
+      const [{ access, row } = { access: null, row: null }] = attempt;
+      return access && allows(access, writes) && !row ? deleteTree(db, params) : attempt;
+    },
     expected?.length !== 1 && (() => readExpected(db, user, taskId, expected)),
   );
   unwrapWrite(found, writes, expected);
@@ -261,24 +269,36 @@ interface WrittenTask extends OneTask {
   versions: string | null;
 }
 
-const deleteOne = batchedWrite(
-  (db, { user, task_id, versions }: QueryParams<WrittenTask>, calls) => {
-    const access = taskAccessOf(db, calls, user, task_id);
-    const locked = taskLockOf(db, access, writes);
-    const isOne = and(
-      sql`${tasks.id} = ${task_id}::uuid`,
-      // A task that has moved since is not in the project whose access was checked.
-      eq(tasks.project_id, locked.project_id),
-      sql`(${versions}::int[] is null or ${tasks.version} = any(${versions}::int[]))`,
-    );
-    // Drizzle's builder has no USING. As a subquery, PostgreSQL would look at every task.
-    const deleted = db.$with('deleted', { id: tasks.id }).as(sql`
+const deletion = (
+  db: Database,
+  { user, task_id, versions }: QueryParams<WrittenTask>,
+  calls: Calls,
+) => {
+  const access = taskAccessOf(db, calls, user, task_id);
+  const locked = taskLockOf(db, access, writes);
+  const isOne = and(
+    sql`${tasks.id} = ${task_id}::uuid`,
+    // A task that has moved since is not in the project whose access was checked.
+    eq(tasks.project_id, locked.project_id),
+    sql`(${versions}::int[] is null or ${tasks.version} = any(${versions}::int[]))`,
+    // The subtasks go by a cascade, and their events name the actor of the whole statement.
+    calls === oneCall
+      ? undefined
+      : sql`not exists (select from ${tasks} child where child.parent_id = ${tasks.id})`,
+  );
+  // Drizzle's builder has no USING. As a subquery, PostgreSQL would look at every task.
+  const deleted = db.$with('deleted', { id: tasks.id }).as(sql`
       delete from ${tasks} using ${locked} inner join ${calls.from} on ${eq(locked.call, calls.call)}
       where ${isOne} returning ${tasks.id}`);
-    const isOfCall = sql`${deleted.id} = ${task_id}::uuid`;
-    return writeCallsWithAccess<{ id: string }>(db, calls, access, deleted, isOfCall, locked);
-  },
-  ({ task_id }) => ({ row: task_id }),
+  const isOfCall = sql`${deleted.id} = ${task_id}::uuid`;
+  return writeCallsWithAccess<{ id: string }>(db, calls, access, deleted, isOfCall, locked);
+};
+
+const deleteOne = batchedWrite(deletion, ({ task_id }) => ({ row: task_id }));
+
+/** Deletes a task with its subtasks. */
+const deleteTree = prepared((db, params: QueryParams<WrittenTask>) =>
+  deletion(db, params, oneCall),
 );
 
 /** One statement serves every patch: its parameters say which fields it sets. */
@@ -291,6 +311,7 @@ async function updateTask(
 ): Promise<Task> {
   const input = withOwnId(user, patch);
   refuseSecondDueDate(input);
+  await assertBlockers(db, user, taskId, input);
   const versions = versionsParam(expected) ?? null;
   const isSet = (name: keyof TaskPatch) => input[name] !== undefined;
   const given = {
@@ -306,10 +327,12 @@ async function updateTask(
     assignee_id_set: isSet('assignee_id'),
     labels_set: isSet('labels'),
     status_alone: isStatusAlone(input),
+    parent_id_set: isSet('parent_id'),
+    blocked_by_set: isSet('blocked_by'),
   };
   const params = { user: actorOf(user), task_id: taskId, versions, given };
   const found = await repeatMoved(
-    () => onViolation(notAMember, changeTask(db, params)),
+    () => onViolation(patchRefusals, changeTask(db, params)),
     (expected?.length !== 1 || Boolean(input.due_at ?? input.due_on)) &&
       (async () => refuseSecondDueDate(input, await readExpected(db, user, taskId, expected))),
   );
@@ -325,6 +348,8 @@ const fields = [
   'due_on',
   'assignee_id',
   'labels',
+  'parent_id',
+  'blocked_by',
 ] as const satisfies (keyof TaskPatch)[];
 type Field = (typeof fields)[number];
 type Lexeme = keyof typeof noLexemes;
@@ -436,7 +461,7 @@ const typed = (value: QueryParam<string | number | boolean | null>, type: string
   sql`${value}::${sql.raw(type)}`;
 
 /** Returns the fields as the driver takes them; null for one that is not given. */
-const asValues = ({ due_at, labels, ...fields }: TaskPatch) => ({
+const asValues = ({ due_at, labels, blocked_by, ...fields }: TaskPatch) => ({
   title: fields.title ?? null,
   description: fields.description ?? null,
   status: fields.status ?? null,
@@ -445,4 +470,6 @@ const asValues = ({ due_at, labels, ...fields }: TaskPatch) => ({
   due_at: due_at ? inUtc(due_at) : null,
   due_on: fields.due_on ?? null,
   labels: labels ? (tasks.labels.mapToDriverValue(labels) as string) : null,
+  parent_id: fields.parent_id ?? null,
+  blocked_by: blocked_by ? arrayLiteral(blocked_by) : null,
 });

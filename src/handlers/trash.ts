@@ -114,6 +114,7 @@ const selectTrash = prepared((_db, params: QueryParams<TrashParams>) => {
     cross join lateral (
       select * from ${trashed_tasks}
       where ${trashed_tasks.project_id} = ${project_members.project_id} and ${ofTasks.where}
+        and not exists (select from ${trashed_tasks} parent where ${wentWith(trashed, sql`parent`)})
       order by ${ofTasks.order} limit ${limit}
     ) page
     where ${membershipOf(user)} and ${isPermitted({ role: project_members.role, archived_at: projects.archived_at }, writes)}
@@ -136,6 +137,9 @@ const selectTrash = prepared((_db, params: QueryParams<TrashParams>) => {
     },
   );
 });
+
+/** As the table is called where a list reads it. */
+const trashed = sql`${trashed_tasks}`;
 
 /** The condition that the retention time is not over. */
 const isKept = (deletedAt: SQLWrapper, retentionSeconds: QueryParam<number>) =>
@@ -221,6 +225,10 @@ const restoredRow: Partial<Record<keyof typeof tasks.$inferSelect, SQL>> = {
   assignee_id: sql`(select ${project_members.user_id} from ${project_members}
     where ${project_members.project_id} = kept.project_id and ${project_members.user_id} = kept.assignee_id)`,
   created_by: sql`(select ${users.id} from ${users} where ${users.id} = kept.created_by)`,
+  parent_id: sql`(select ${tasks.id} from ${tasks} where ${tasks.id} = kept.parent_id and ${tasks.project_id} = kept.project_id
+    union all select taken.id from taken where taken.id = kept.parent_id)`,
+  // Tasks that an earlier release deleted lack it.
+  blocked_by: sql`coalesce(kept.blocked_by, '{}')`,
   updated_at: sql`greatest(kept.updated_at, now())`,
   version: sql`kept.version + 1`,
   words_version: sql`kept.words_version - 1`,
@@ -253,19 +261,35 @@ async function restoreTask(
       Object.values(taskColumns).map((column) => sql`${column}`),
       sql`, `,
     )}`);
+  const root = db
+    .$with('root')
+    .as(db.select().from(restored).where(sql`${restored.id} = ${id}::uuid`));
   const [found] = await onViolation(
-    { tasks_pkey: () => idTaken('path.trash_id') },
-    writeWithAccess<Task>(db, access, restored, locked, takenTask(db, id)),
+    {
+      tasks_pkey: () => idTaken('path.trash_id'),
+      tasks_parent_levels_check: () =>
+        new Problem('conflict', { detail: 'its parent is on too deep a level by now' }),
+    },
+    writeWithAccess<Task>(db, access, root, locked, takenTree(db, id), restored),
   );
   if (!found) await refuseTaskOfTrashedProject(db, user, id);
   return unwrapWrite(found, writes);
 }
 
-/** `with taken as …`: the row of the trash, which the statement deletes. */
-const takenTask = (db: Database, id: string) =>
+/** Subtasks that were deleted in the same statement as the task above them have the same time. */
+const wentWith = (child: SQL, parent: SQL) =>
+  sql`(${child}.task ->> 'parent_id')::uuid = ${parent}.id and ${child}.deleted_at = ${parent}.deleted_at`;
+
+/** `with taken as …`: the rows of a task and its subtasks, which the statement deletes from the trash. */
+const takenTree = (db: Database, id: string) =>
   db.$with('taken', { id: trashed_tasks.id, task: trashed_tasks.task }).as(sql`
     delete from ${trashed_tasks} using locked
-    where ${trashed_tasks.id} = ${id} and ${trashed_tasks.project_id} = locked.id
+    where ${trashed_tasks.project_id} = locked.id and ${trashed_tasks.id} in (
+      with recursive tree as (
+        select id, deleted_at from ${trashed_tasks} root where root.id = ${id}::uuid
+        union select child.id, child.deleted_at from tree join ${trashed_tasks} child on ${wentWith(sql`child`, sql`tree`)}
+      ) select id from tree
+    )
     returning ${trashed_tasks.id}, ${trashed_tasks.task}`);
 
 /** @throws {Problem} `conflict` where the task went to the trash before its project did, and the user could see it there. */
@@ -307,7 +331,7 @@ export async function discard(
   const [found] = await writeWithAccess<{ id: string }>(
     db,
     access,
-    takenTask(db, id),
+    takenTree(db, id),
     taskWriteLock(db, access, writes),
   );
   if (!found) await refuseTaskOfTrashedProject(db, user, id);

@@ -9,6 +9,8 @@ export interface DatabaseError {
   /** The driver's or the system's name of the error, where no server sent one: `ERR_POSTGRES_CONNECTION_REFUSED`. */
   code: string | undefined;
   constraint: string | undefined;
+  /** The ids of the rows that violate the constraint are in it. It may hold submitted values. */
+  detail: string | undefined;
   /** The server cannot be reached, refuses the connection, is starting or stopping, or cut the connection. */
   unavailable: boolean;
   /** The text of the server or the driver. It may hold submitted values, so only the operator may see it. */
@@ -34,7 +36,8 @@ export function parseDatabaseError(error: unknown): DatabaseError | undefined {
     cause instanceof Error && depth < 5;
     cause = cause.cause, depth += 1
   ) {
-    const { code, errno, constraint, constraint_name } = cause as Error & Record<string, unknown>;
+    const { code, errno, constraint, constraint_name, detail } = cause as Error &
+      Record<string, unknown>;
     const sqlstate = [errno, code].find(
       (one): one is string => typeof one === 'string' && /^[0-9A-Z]{5}$/.test(one),
     );
@@ -45,6 +48,7 @@ export function parseDatabaseError(error: unknown): DatabaseError | undefined {
       sqlstate,
       code: sqlstate === undefined ? (code as string) : undefined,
       constraint: typeof name === 'string' ? name : undefined,
+      detail: typeof detail === 'string' ? detail : undefined,
       unavailable: unreachable || UNAVAILABLE_STATES.test(sqlstate ?? ''),
       message: cause.message,
     };

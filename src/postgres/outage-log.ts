@@ -18,6 +18,7 @@ const SYNC_WAIT: DatabaseError = {
   sqlstate: undefined,
   code: 'SYNC_WAIT',
   constraint: undefined,
+  detail: undefined,
   unavailable: true,
   message: '',
 };

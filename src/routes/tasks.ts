@@ -1,7 +1,7 @@
 import { Elysia } from 'elysia';
 import { batchTasks } from '../handlers/task-batch.ts';
-import { countTasks, listAllTasks, listTasks } from '../handlers/task-lists.ts';
-import { expandPeople } from '../handlers/task-people.ts';
+import { expandTasks } from '../handlers/task-expansions.ts';
+import { countTasks, listAllTasks, listSubtasks, listTasks } from '../handlers/task-lists.ts';
 import { createTask, deleteTask, patchTask, readTask, replaceTask } from '../handlers/tasks.ts';
 import { publicUrl } from '../http/public-url.ts';
 import { operation } from '../openapi/operation.ts';
@@ -14,6 +14,7 @@ import { ProjectPath } from '../schemas/projects.ts';
 import {
   AllTasksQuery,
   BatchResults,
+  SubtaskListQuery,
   Task,
   TaskBatch,
   TaskCount,
@@ -121,8 +122,7 @@ export const tasks = (platform: Platform, group: UserRoutes) => {
       async ({ user, params, query, withETag, withETagOr304 }) => {
         const task = await readTask(db, user, params.task_id);
         if (query.expand === undefined) return withETagOr304(task);
-        // The names of people do not belong to the version of the task.
-        const [expanded = task] = await expandPeople(db, [task]);
+        const [expanded = task] = await expandTasks(db, query.expand, [task]);
         return withETag(expanded);
       },
       {
@@ -130,6 +130,19 @@ export const tasks = (platform: Platform, group: UserRoutes) => {
         query: TaskQuery,
         response: { 200: Task, 304: Nothing },
         detail: operation('readTask', 'Get a task', { problems: ['not_found'] }),
+      },
+    )
+    .get(
+      '/:task_id/subtasks',
+      ({ user, params, query }) => listSubtasks(db, user, params.task_id, query),
+      {
+        params: TaskPath,
+        query: SubtaskListQuery,
+        response: { 200: TaskPage },
+        detail: operation('listSubtasks', "List a task's subtasks", {
+          description: 'Those right below the task, with any status.',
+          problems: ['not_found', 'invalid_cursor'],
+        }),
       },
     )
     .put(
@@ -184,7 +197,8 @@ export const tasks = (platform: Platform, group: UserRoutes) => {
         params: TaskPath,
         response: { 204: Nothing },
         detail: operation('deleteTask', 'Delete a task', {
-          description: 'Allowed for owners and editors. Moves the task to the trash.',
+          description:
+            'Allowed for owners and editors. Moves the task to the trash, with its subtasks.',
           problems: ['forbidden', 'not_found', 'conflict', 'precondition_failed'],
         }),
       },

@@ -35,8 +35,9 @@ export const noteCodes = {
   item_left_out: 'is no task, or none any more',
   field_left_out: 'has no place in a task',
   person_left_out: 'is not a member of the new project',
-  parent_left_out: 'is not kept: the task stands by itself',
-  link_left_out: 'is not kept: tasks have no links to each other',
+  parent_left_out:
+    'is not kept, because it is not in the document or in another project, or too many levels down: the task stands by itself',
+  link_left_out: 'is not kept: it is no task of the document that comes first, or one too many',
   recurrence_left_out: 'is not kept: only the next date is',
   reminder_left_out: 'is not kept: tasks have no reminders',
   date_left_out: 'is no date, or none of the years 1970 to 9999',

@@ -2,7 +2,9 @@ import { type Static, Type } from '@sinclair/typebox';
 import { projectFields } from './projects.ts';
 import { filters, taskFields } from './tasks.ts';
 import { ChosenId } from './types/chosen-id.ts';
+import { Id } from './types/id.ts';
 import { Instant } from './types/instant.ts';
+import { annotated } from './types/kind.ts';
 import { Nullable, Parameters, StrictObject } from './types/object.ts';
 import { OneOf } from './types/one-of.ts';
 import { Username } from './users.ts';
@@ -10,10 +12,20 @@ import { Username } from './users.ts';
 export const PROJECT_FORMAT = 'mantou-project';
 export const PROJECT_FORMAT_VERSION = 1;
 
-const { title, description, status, priority, due_at, due_on, labels, completed_at, ...task } =
-  taskFields;
+const {
+  title,
+  description,
+  status,
+  priority,
+  due_at,
+  due_on,
+  labels,
+  blocked_by,
+  completed_at,
+  ...task
+} = taskFields;
 
-/** A task. An export has no ids; an import may choose them. */
+/** A task. An export has no ids, but a `ref` where another task refers to it; an import may choose ids. */
 export const ExportedTask = StrictObject('ExportedTask', {
   id: ChosenId('the task in an import'),
   title,
@@ -33,6 +45,20 @@ export const ExportedTask = StrictObject('ExportedTask', {
   created_by: Nullable(Username, {
     description: 'The user name of the creator; null after the account was deleted.',
   }),
+  ref: Type.Optional(
+    Id(
+      'A name of this task in the document, to which other tasks refer. It is no id after an import.',
+    ),
+  ),
+  parent: Type.Optional(
+    annotated(Id('The `ref` of the task of which this is a subtask.'), { examples: undefined }),
+  ),
+  blocked_by: Type.Optional(
+    annotated(blocked_by, {
+      description:
+        'The `ref` of each task that blocks this one. One that is not in the document is left out by an import, as is such a parent.',
+    }),
+  ),
 });
 export type ExportedTask = Static<typeof ExportedTask>;
 
@@ -61,7 +87,7 @@ export const TaskTable = Type.String({
   description:
     'CSV (RFC 4180) with a header, in UTF-8. Labels are separated by commas. A text that a spreadsheet would run as a formula, or that begins with an apostrophe, is prefixed with an apostrophe.',
   examples: [
-    'id,title,description,status,priority,due_at,due_on,assignee,labels,completed_at,created_at,updated_at,created_by\r\n',
+    'id,title,description,status,priority,due_at,due_on,assignee,labels,completed_at,created_at,updated_at,created_by,parent_id,blocked_by\r\n',
   ],
 });
 

@@ -78,6 +78,21 @@ export const LABELS_MAX = 20;
 export const PROJECTS_MAX = 50;
 const labels = DistinctList(label, { itemsMax: LABELS_MAX, examples: [['shopping']] });
 
+/** A task without a parent is on the first level. A trigger in the migrations has the same number. */
+export const TREE_LEVELS_MAX = 5;
+export const BLOCKERS_MAX = 20;
+const parentId = Nullable(
+  Id(
+    `The task of which this is a subtask. It is in the same project, and subtasks have up to ${TREE_LEVELS_MAX} levels.`,
+  ),
+  { examples: [null] },
+);
+const blockedBy = DistinctList(Id('A task.'), {
+  itemsMax: BLOCKERS_MAX,
+  description: 'The tasks that have to be done or cancelled first. They may be in other projects.',
+  examples: [[]],
+});
+
 /** The fields that a task has in every response. */
 export const taskFields = {
   id: Id('The task.'),
@@ -92,6 +107,8 @@ export const taskFields = {
   }),
   assignee_id: assigneeId,
   labels,
+  parent_id: parentId,
+  blocked_by: blockedBy,
   completed_at: Nullable(Instant('When the status became `done`; null for any other status.'), {
     examples: [null],
   }),
@@ -114,8 +131,26 @@ export type Person = Static<typeof Person>;
 const person = (description: string) =>
   Type.Optional(Nullable(Person, { description, examples: [null] }));
 
+const SubtaskCounts = ResponseObject('SubtaskCounts', {
+  open: Type.Integer({
+    description: 'Those with the status `todo` or `in_progress`.',
+    examples: [2],
+  }),
+  done: Type.Integer({ description: 'Those with the status `done`.', examples: [1] }),
+});
+
 export const Task = ResponseObject('Task', {
   ...taskFields,
+  subtask_counts: Type.Optional({
+    ...SubtaskCounts,
+    description: 'The subtasks right below this task, with `expand=progress`.',
+  } as typeof SubtaskCounts),
+  is_blocked: Type.Optional(
+    Type.Boolean({
+      description: 'Whether a task of `blocked_by` is open, with `expand=progress`.',
+      examples: [false],
+    }),
+  ),
   assignee: person('The assignee, with `expand=people`.'),
   creator: person('The creator, with `expand=people`; null once the account is deleted.'),
 });
@@ -133,12 +168,14 @@ const optional = {
   due_on: Type.Optional(dueOn),
   assignee_id: Type.Optional(assigneeInput),
   labels: Type.Optional(labels),
+  parent_id: Type.Optional(parentId),
+  blocked_by: Type.Optional(blockedBy),
 };
 
 export const TaskWrite = StrictObject(
   'TaskWrite',
   { id: ChosenId('the task'), title, ...optional },
-  'An omitted field gets its default: no description, `todo`, priority 0, no due date, no assignee, no labels.',
+  'An omitted field gets its default: no description, `todo`, priority 0, no due date, no assignee, no labels, no parent, not blocked.',
 );
 export type TaskWrite = Static<typeof TaskWrite>;
 
@@ -175,7 +212,7 @@ export type TaskReplace = Static<typeof TaskReplace>;
 const moveTo = Type.Optional(
   annotated(
     Id(
-      'Moves the task to this project, where you have to be an owner or editor too. The assignee is kept if they are a member there. The histories and the feed have a deletion in the one project and a creation in the other.',
+      'Moves the task to this project, where you have to be an owner or editor too. Its subtasks go along, and it has no parent there. Assignees are kept if they are members there. The histories and the feed have a deletion in the one project and a creation in the other.',
     ),
     { examples: undefined },
   ),
@@ -272,6 +309,12 @@ defineKind('AssigneeFilter', (_, value) =>
     : { code: 'invalid_id', message: 'must be me, none or a UUID' },
 );
 
+defineKind('ParentFilter', (_, value) =>
+  value === 'none' || isUuid(value)
+    ? undefined
+    : { code: 'invalid_id', message: 'must be none or a UUID' },
+);
+
 defineKind('CreatorFilter', (_, value) =>
   value === 'me' || isUuid(value)
     ? undefined
@@ -341,6 +384,20 @@ export const filters = {
       examples: ['me'],
     }),
   ),
+  parent_id: Type.Optional(
+    Type.Unsafe<string>({
+      [Kind]: 'ParentFilter',
+      type: 'string',
+      description: '`none` (no subtasks), or the id of a task: its subtasks.',
+      examples: ['none'],
+    }),
+  ),
+  blocked: Type.Optional(
+    OneOf(['true', 'false'], {
+      description: 'Whether a task of `blocked_by` is open.',
+      examples: ['false'],
+    }),
+  ),
   due: Type.Optional(
     OneOf(['none', 'any'], {
       description: 'Tasks without a due date, or with any.',
@@ -385,10 +442,14 @@ export const projectFilters = {
   }),
 };
 
+const expansions = ['people', 'progress'] as const;
+
 const expand = Type.Optional(
-  OneOf(['people'], {
-    description: '`people` adds the assignee and the creator of each task, with their names.',
-    examples: ['people'],
+  QueryList(OneOf(expansions), {
+    maxItems: expansions.length,
+    description:
+      '`people` adds the assignee and the creator of each task, with their names; `progress` adds `subtask_counts` and `is_blocked`.',
+    examples: [['people']],
   }),
 );
 
@@ -413,6 +474,13 @@ export type AllTasksQuery = Static<typeof AllTasksQuery>;
 
 export const TaskCountQuery = Parameters({ ...projectFilters, ...filters });
 export type TaskCountQuery = Static<typeof TaskCountQuery>;
+
+export const SubtaskListQuery = Parameters({
+  ...pageParameters,
+  sort: SortBy(taskSorts),
+  expand,
+});
+export type SubtaskListQuery = Static<typeof SubtaskListQuery>;
 
 /** The query parameters that may be repeated. */
 export const repeatableParameters: ReadonlySet<string> = new Set(listParameters(AllTasksQuery));
@@ -457,3 +525,37 @@ export const findSecondDueDate = (
       }
     : undefined;
 };
+
+/**
+ * Returns why PostgreSQL refuses the parent of a task, by the name of its constraint. A parent that does not exist and one in
+ * another project get the same message.
+ * @param location of the field: `body.parent_id`.
+ */
+export const parentErrors = (location: string): Record<string, FieldError> => {
+  const notHere = {
+    location,
+    code: 'not_in_project',
+    message: 'must be a task of the same project',
+  };
+  return {
+    tasks_parent_id_fkey: notHere,
+    tasks_parent_project_check: notHere,
+    tasks_parent_cycle_check: {
+      location,
+      code: 'cycle',
+      message: 'must not be the task itself or one of its subtasks',
+    },
+    tasks_parent_levels_check: {
+      location,
+      code: 'too_deep',
+      message: `must leave the tree with at most ${TREE_LEVELS_MAX} levels`,
+    },
+  };
+};
+
+/** A blocker that the user does not see, or that does not exist. @param location of the field: `body.blocked_by`. */
+export const unknownBlockerError = (location: string): FieldError => ({
+  location,
+  code: 'not_found',
+  message: 'must name tasks that you see, and not the task itself',
+});

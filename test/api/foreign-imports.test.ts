@@ -76,6 +76,19 @@ const told = (task: any) => {
   );
 };
 
+/** The title of each task with a parent or blockers, and theirs. */
+// biome-ignore lint/suspicious/noExplicitAny: rows are read as they come.
+const relationsOf = (tasks: any[]) => {
+  const titleOf = (id: string | null) => tasks.find((task) => task.id === id)?.title ?? null;
+  return tasks
+    .filter(({ parent_id, blocked_by }) => parent_id !== null || blocked_by.length > 0)
+    .map(({ title, parent_id, blocked_by }) => [
+      title,
+      titleOf(parent_id),
+      blocked_by.map(titleOf),
+    ]);
+};
+
 async function rows(): Promise<Record<string, number>> {
   const [{ hidden }] =
     await api.sql`select count(*)::int as hidden from project_members where importing_since is not null`;
@@ -149,10 +162,10 @@ describe('iCalendar', () => {
         [4, 'moved_to_description', 'ATTACH', 'Attachment: https://example.org/a.pdf'],
         [4, 'moved_to_description', 'DTSTART', 'Start: 2026-12-20'],
         [4, 'field_left_out', 'PERCENT-COMPLETE', '30'],
-        [4, 'parent_left_out', 'RELATED-TO', 'parent-uid'],
         [4, 'recurrence_left_out', 'RRULE', 'FREQ=WEEKLY;BYDAY=TH'],
         [4, 'reminder_left_out', 'VALARM', 'TRIGGER:-PT15M'],
         [4, 'field_left_out', 'X-CUSTOM, GEO', null],
+        [4, 'parent_left_out', 'parent', 'parent-uid'],
       ],
     ],
   ] as const)('%s', async (file, task, expected) => {
@@ -635,9 +648,11 @@ describe('Todoist', () => {
       [3, 'moved_to_description', 'note', expect.stringContaining('From the farm')],
       [5, 'moved_to_description', 'DATE', 'Date: every day'],
       [5, 'date_left_out', 'DATE', 'every day'],
-      [5, 'parent_left_out', 'INDENT', 'Buy milk'],
       [5, 'person_left_out', 'assignee', 'Grace'],
-      [6, 'parent_left_out', 'INDENT', 'mail me@example.org @ 5pm'],
+    ]);
+    expect(relationsOf(tasks)).toEqual([
+      ['mail me@example.org @ 5pm', 'Buy milk', []],
+      ['[link](https://example.org)', 'mail me@example.org @ 5pm', []],
     ]);
   });
 
@@ -843,6 +858,51 @@ describe('Trello', () => {
 
 // --- Taskwarrior ---------------------------------------------------------------------------------------------------
 
+describe('a tree', () => {
+  const icalendarOf = (...tasks: [uid: string, parent?: string][]) =>
+    [
+      'BEGIN:VCALENDAR',
+      'VERSION:2.0',
+      ...tasks.flatMap(([uid, parent]) => [
+        'BEGIN:VTODO',
+        `UID:${uid}`,
+        `SUMMARY:${uid}`,
+        ...(parent === undefined ? [] : [`RELATED-TO:${parent}`]),
+        'END:VTODO',
+      ]),
+      'END:VCALENDAR',
+      '',
+    ].join('\r\n');
+
+  test('in any order is kept up to five levels, and a cycle is cut and reported', async () => {
+    const text = icalendarOf(
+      ['six', 'five'],
+      ['two', 'one'],
+      ['three', 'two'],
+      ['one'],
+      ['five', 'four'],
+      ['four', 'three'],
+      ['head', 'tail'],
+      ['tail', 'head'],
+      ['self', 'self'],
+    );
+    const { tasks, notes } = await imported('icalendar', text);
+    const parents = relationsOf(tasks).map(([title, parent]) => `${title} < ${parent}`);
+    expect(parents.sort()).toEqual([
+      'five < four',
+      'four < three',
+      'tail < head',
+      'three < two',
+      'two < one',
+    ]);
+    expect(notes.map(([, code, , value]: string[]) => `${code} ${value}`)).toEqual([
+      'parent_left_out five',
+      'parent_left_out tail',
+      'parent_left_out self',
+    ]);
+  });
+});
+
 describe('Taskwarrior', () => {
   const file = 'taskwarrior-2.6.2-export.json';
   const expected = [
@@ -889,11 +949,13 @@ describe('Taskwarrior', () => {
     );
     expect(tasks.at(-1).completed_at).toBe('2026-11-28T18:16:12.000Z');
     expect(notes.filter(([, code]: string[]) => code !== 'moved_to_description')).toEqual([
-      [4, 'link_left_out', 'depends', expect.stringContaining('4ca2c494-')],
       [5, 'item_left_out', 'status', 'recurring: Weekly'],
       [6, 'recurrence_left_out', 'recur', 'weekly'],
       [9, 'title_changed', 'title', 'line\nbreak'],
       [11, 'item_left_out', 'status', 'deleted: Deleted one'],
+    ]);
+    expect(relationsOf(tasks)).toEqual([
+      ['Depends', null, ['Buy milk, eggs; "bread"', 'Bäcker 漢字 🎉']],
     ]);
   });
 
@@ -924,7 +986,7 @@ describe('Taskwarrior', () => {
     expect(notes).toEqual([
       [1, 'status_changed', 'status', 'odd'],
       [1, 'priority_changed', 'priority', 'X'],
-      [1, 'link_left_out', 'depends', 'a, b'],
+      [1, 'link_left_out', 'blocked_by', 'a, b'],
     ]);
   });
 

@@ -36,6 +36,8 @@ test('a new task has its defaults', async () => {
     due_on: null,
     assignee_id: null,
     labels: [],
+    parent_id: null,
+    blocked_by: [],
     completed_at: null,
     created_at: body.updated_at,
     updated_at: body.created_at,

@@ -39,7 +39,7 @@ const READ = [
     'assignee',
     'labels',
   ],
-  ...['completed_at', 'created_at', 'updated_at', 'created_by', 'id'],
+  ...['completed_at', 'created_at', 'updated_at', 'created_by', 'id', 'parent_id', 'blocked_by'],
 ];
 
 const STATUSES = ['todo', 'in_progress', 'done', 'cancelled'] as const;
@@ -115,6 +115,9 @@ function readTask({ line, item, cells }: Row, zone: string): ForeignPiece {
     .split(',')
     .filter((label) => label.trim() !== '');
   task.assignee = filled('assignee');
+  task.ref = filled('id');
+  task.parent = filled('parent_id');
+  task.blocked_by = filled('blocked_by')?.split(',') ?? [];
   if (task.status === 'done') task.completed_at = instantOf('completed_at');
   task.created_at = instantOf('created_at');
   task.updated_at = instantOf('updated_at');

@@ -24,6 +24,11 @@ export interface ForeignTask {
   labels: string[];
   /** The user name or name of the assignee. */
   assignee?: string | undefined;
+  /** Its name in the document, to which other items refer. */
+  ref?: string | undefined;
+  /** The `ref` of the task of which it is a subtask, and of those that come first. */
+  parent?: string | undefined;
+  blocked_by?: readonly string[];
   /** Instants, in UTC. */
   completed_at?: string | undefined;
   created_at?: string | undefined;

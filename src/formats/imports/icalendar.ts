@@ -239,6 +239,7 @@ function readComponent(
   };
 
   const task = newTask(textOf('summary'));
+  if (uid !== '') task.ref = uid;
   const begins = timeOf('dtstart');
   task.due = timeOf('due') ?? after(begins, textOf('duration'));
   const description = String(firstOf('description') ?? '');
@@ -275,7 +276,8 @@ function readComponent(
 
   for (const { values, parameters } of all('related-to')) {
     const isParent = /^(parent|undefined)$/i.test(String(parameters.reltype));
-    note(isParent ? 'parent_left_out' : 'link_left_out', 'RELATED-TO', values[0]);
+    if (isParent) task.parent ??= String(values[0]);
+    else note('link_left_out', 'RELATED-TO', values[0]);
   }
   for (const name of ['rrule', 'rdate'])
     if (properties.has(name))

@@ -85,9 +85,8 @@ function readTask({ value, index, line }: JsonItem, zone: string): ForeignItem {
   const recur = textOf(value.recur);
   if (recur !== undefined)
     notes.push({ code: 'recurrence_left_out', field: 'recur', value: recur });
-  const depends = textsOf(value.depends);
-  if (depends.length > 0)
-    notes.push({ code: 'link_left_out', field: 'depends', value: depends.join(', ') });
+  task.ref = textOf(value.uuid);
+  task.blocked_by = textsOf(value.depends);
   return { ...found, task };
 }
 

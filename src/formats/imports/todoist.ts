@@ -10,7 +10,7 @@ const PRIORITY: Record<string, number> = { '1': 4, '2': 3, '3': 2, '4': 0 };
 
 interface Above {
   indent: number;
-  title: string;
+  ref: string | undefined;
 }
 
 export async function* readTodoist(
@@ -36,8 +36,8 @@ export async function* readTodoist(
     } else if (type === 'task') {
       const indent = Number(row.cells.get('indent') ?? 1) || 1;
       above = above.filter((one) => one.indent < indent);
-      last = readTask(row, section, above.at(-1)?.title, zone);
-      above.push({ indent, title: last.task?.title ?? '' });
+      last = readTask(row, section, above.at(-1)?.ref, zone);
+      above.push({ indent, ref: last.task?.ref });
     } else if (type !== 'meta') yield leftOut(row, type || 'TYPE');
   }
   if (last) yield last;
@@ -88,7 +88,8 @@ function readTask(
     kept('DURATION', `Duration: ${duration} ${filled('duration_unit') ?? ''}`.trim());
   // `Ada (12345)`: the number is Todoist's.
   task.assignee = filled('responsible')?.replace(/ \(\d+\)$/, '');
-  if (parent !== undefined) notes.push({ code: 'parent_left_out', field: 'INDENT', value: parent });
+  task.ref = String(item);
+  task.parent = parent;
   return found;
 }
 

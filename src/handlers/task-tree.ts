@@ -1,0 +1,85 @@
+/** Subtasks and blockers: what a write refuses, and what a reader asks for beside a task. */
+// Decision: docs/decisions/44-subtasks.md
+import { sql } from 'drizzle-orm';
+import { visibleTo } from '../db/authorization.ts';
+import type { Database } from '../db/database.ts';
+import { arrayLiteral } from '../db/full-text.ts';
+import { prepared, type QueryParams, rawQuery } from '../db/prepared.ts';
+import { project_members, tasks } from '../db/schema.ts';
+import { type Problem, validationProblem } from '../errors/problem.ts';
+import type { CurrentUser } from '../schemas/current-user.ts';
+import { parentErrors, type Task, type TaskPatch, unknownBlockerError } from '../schemas/tasks.ts';
+import { isOpen } from './task-filters.ts';
+
+/** Returns the problems of the constraints on the parent. @param location of the field: `body.parent_id`. */
+export const parentRefusals = (location: string): Record<string, () => Problem> =>
+  Object.fromEntries(
+    Object.entries(parentErrors(location)).map(([constraint, error]) => [
+      constraint,
+      () => validationProblem([error]),
+    ]),
+  );
+
+/**
+ * Refuses blockers that the user does not see, and a task that blocks itself.
+ * @param taskId undefined for a task that is created with an id of the server.
+ * @throws {Problem} `validation_failed`.
+ */
+export async function assertBlockers(
+  db: Database,
+  user: Pick<CurrentUser, 'id'>,
+  taskId: string | undefined,
+  { blocked_by = [] }: Pick<TaskPatch, 'blocked_by'>,
+  location = 'body.blocked_by',
+): Promise<void> {
+  if (blocked_by.length === 0) return;
+  const ids = new Set(blocked_by.map((id) => id.toLowerCase()));
+  const isItself = taskId !== undefined && ids.has(taskId.toLowerCase());
+  const [seen] = await countVisible(db, { user: { id: user.id }, ids: arrayLiteral([...ids]) });
+  if (isItself || seen?.count !== ids.size)
+    throw validationProblem([unknownBlockerError(location)]);
+}
+
+const countVisible = prepared(
+  (db, { user, ids }: QueryParams<{ user: { id: string }; ids: string }>) =>
+    db
+      .select({ count: sql<number>`count(*)::int` })
+      .from(tasks)
+      .innerJoin(project_members, visibleTo(user, tasks.project_id))
+      .where(sql`${tasks.id} = any(${ids}::uuid[])`),
+);
+
+/** Returns the tasks with the counts of their subtasks, and whether an open task blocks them. */
+export async function expandProgress(db: Database, found: readonly Task[]): Promise<Task[]> {
+  if (found.length === 0) return [];
+  const ids = arrayLiteral(found.map(({ id }) => id));
+  const blockers = arrayLiteral([...new Set(found.flatMap((task) => task.blocked_by))]);
+  const rows = await selectProgress(db, { ids, blockers });
+  const counts = new Map(rows.map((row) => [row.id, row]));
+  return found.map((task) => {
+    const { open = 0, done = 0 } = counts.get(task.id) ?? {};
+    return {
+      ...task,
+      subtask_counts: { open, done },
+      is_blocked: task.blocked_by.some((id) => counts.get(id)?.is_open === true),
+    };
+  });
+}
+
+/** A row for each task with subtasks and for each open blocker; a task may have both. */
+const selectProgress = prepared(
+  (_db, { ids, blockers }: QueryParams<{ ids: string; blockers: string }>) =>
+    rawQuery<{ id: string; open: number; done: number; is_open: boolean }>(
+      sql`
+    select coalesce(counts.id, open_blocker.id) as id, coalesce(counts.open, 0) as open, coalesce(counts.done, 0) as done,
+      open_blocker.id is not null as is_open
+    from (
+      select ${tasks.parent_id} as id, count(*) filter (where ${isOpen(tasks.status)})::int as open,
+        count(*) filter (where ${tasks.status} = 'done')::int as done
+      from ${tasks} where ${tasks.parent_id} = any(${ids}::uuid[]) group by ${tasks.parent_id}
+    ) counts full join (
+      select ${tasks.id} from ${tasks} where ${tasks.id} = any(${blockers}::uuid[]) and ${isOpen(tasks.status)}
+    ) open_blocker on open_blocker.id = counts.id`,
+      ['id', 'open', 'done', 'is_open'],
+    ),
+);
