@@ -267,6 +267,23 @@ function propertyOf(name: string, value: string | number | ICAL.Time): ICAL.Prop
   return property;
 }
 
+/**
+ * Returns a text with the CATEGORIES of the one before, if its program has lost them: todoman 4.1 and python-icalendar 4.0 leave them out of
+ * whatever they write. Such a text says the type of each time, which others leave out, and a category that was removed by hand leaves an empty line.
+ */
+export function restoreCategories(text: string, before: string): string {
+  if (!/^LAST-MODIFIED;VALUE=DATE-TIME:/m.test(text)) return text;
+  const lines = text.split(/\r?\n(?![ \t])/);
+  const ofMaster = linesOfMaster(lines);
+  const isCategories = (line: string) => nameOf(line) === 'CATEGORIES';
+  if (lines.some((line, index) => ofMaster.has(index) && isCategories(line))) return text;
+  const linesBefore = before.split(/\r?\n(?![ \t])/);
+  const ofMasterBefore = linesOfMaster(linesBefore);
+  const lost = linesBefore.filter((line, index) => ofMasterBefore.has(index) && isCategories(line));
+  const [first = 0] = ofMaster;
+  return [...lines.slice(0, first), ...lost, ...lines.slice(first)].join('\r\n');
+}
+
 /** The facet of each line. */
 const FACETS: Record<string, Facet> = {
   SUMMARY: 'title',

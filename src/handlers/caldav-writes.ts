@@ -16,7 +16,12 @@ import { bumpVersion } from '../db/row-values.ts';
 import { dav_items, tasks } from '../db/schema.ts';
 import { taskColumns } from '../db/visible-columns.ts';
 import { Problem, unmet } from '../errors/problem.ts';
-import { readItem, type TodoFields, type TodoItem } from '../formats/todo-item.ts';
+import {
+  readItem,
+  restoreCategories,
+  type TodoFields,
+  type TodoItem,
+} from '../formats/todo-item.ts';
 import type { CurrentUser } from '../schemas/current-user.ts';
 import type { Task, TaskPatch } from '../schemas/tasks.ts';
 import { DAV_NAME_LENGTH_MAX } from './caldav.ts';
@@ -35,7 +40,8 @@ export interface ItemCondition {
 /** What became of a write. */
 export interface WrittenItem {
   readonly isNew: boolean;
-  readonly tag: string;
+  /** Undefined where the item is not what the client has sent, so that the client reads it (RFC 4791 §5.3.4). */
+  readonly tag: string | undefined;
 }
 
 /** A write starts over up to this many times when another request changes the item. */
@@ -59,15 +65,16 @@ export async function putItem(
   condition: ItemCondition,
   options: { retentionSeconds: number; hrefOf: (name: string) => string },
 ): Promise<WrittenItem> {
-  const item = readItem(text);
-  if (typeof item === 'string') throw unmet(`c:${item}`);
+  readSent(text);
   if (name.length > DAV_NAME_LENGTH_MAX) throw unmet('c:valid-calendar-object-resource');
-  const place = { projectId, name, text, item };
   for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt += 1) {
     const present = (await findItems(db, user, projectId, [name])).get(name);
     assertCondition(condition, present);
+    const kept = present ? restoreCategories(text, present.text) : text;
+    const place = { projectId, name, text: kept, item: readSent(kept) };
     if (await isTaken(db, user, place, present, options.hrefOf)) continue;
-    if (present?.text === text) return { isNew: false, tag: present.tag };
+    if (present?.text === kept)
+      return { isNew: false, tag: kept === text ? present.tag : undefined };
     const tag = await onViolation(
       { dav_items_project_id_name_key: startsOver, dav_items_project_id_uid_key: startsOver },
       db.transaction(async (tx) => {
@@ -78,9 +85,16 @@ export async function putItem(
         return tagOf(task.id, task.version);
       }),
     ).catch(unlessRefused);
-    if (tag !== undefined) return { isNew: !present, tag };
+    if (tag !== undefined) return { isNew: !present, tag: kept === text ? tag : undefined };
   }
   throw new Problem('conflict', { detail: 'The item is being changed by others' });
+}
+
+/** @throws {Problem} `webdav_condition` for what is no item. */
+function readSent(text: string): TodoItem {
+  const item = readItem(text);
+  if (typeof item === 'string') throw unmet(`c:${item}`);
+  return item;
 }
 
 /** The item that a client writes. */

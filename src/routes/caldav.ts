@@ -133,7 +133,7 @@ export const caldav = (platform: Platform, user: CurrentUserPlugin) => {
       const condition = conditionOf(context);
       const options = { retentionSeconds, hrefOf };
       const written = await putItem(db, user, project.id, name, text, condition, options);
-      set.headers.etag = `"${written.tag}"`;
+      if (written.tag !== undefined) set.headers.etag = `"${written.tag}"`;
       return written.isNew ? created(context) : noContent(set);
     })
     .delete('/dav/projects/:list/:item', async (context) => {

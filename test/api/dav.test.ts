@@ -448,6 +448,22 @@ describe('what the API does not know', () => {
     );
   });
 
+  test('keeps its categories where a program is known to lose them', async () => {
+    const { dav, list, tasks } = await open();
+    await dav.put(`${list}1.ics`, todoText('1', 'SUMMARY:One', 'CATEGORIES:a,b', 'CATEGORIES:c'));
+    const todoman = 'LAST-MODIFIED;VALUE=DATE-TIME:20261128T180133Z';
+    const put = await dav.put(`${list}1.ics`, todoText('1', 'SUMMARY:Two', todoman));
+    // It is not what the program has sent.
+    expect([put.status, put.headers.get('etag')]).toEqual([204, null]);
+    expect((await dav.get(`${list}1.ics`)).text).toContain('CATEGORIES:a,b\r\nCATEGORIES:c\r\n');
+    expect(await tasks()).toMatchObject([{ title: 'Two', labels: ['a', 'b', 'c'] }]);
+    const removed = await dav.put(`${list}1.ics`, todoText('1', todoman, 'CATEGORIES:'));
+    expect([removed.headers.has('etag'), (await tasks())[0].labels]).toEqual([true, []]);
+    await dav.put(`${list}1.ics`, todoText('1', 'CATEGORIES:a'));
+    await dav.put(`${list}1.ics`, todoText('1', 'SUMMARY:No categories'));
+    expect(await tasks()).toMatchObject([{ labels: [] }]);
+  });
+
   test('goes along to another project, and leaves its name behind', async () => {
     const { ada, dav, list, tasks } = await open();
     await dav.put(`${list}1.ics`, text);
