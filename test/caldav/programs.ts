@@ -155,7 +155,7 @@ async function runIn(home: string, command: string[]): Promise<Outcome> {
 /** Returns the version of a package of Debian. */
 export async function versionOf(name: string): Promise<string> {
   const { stdout } = await runIn('/', ['dpkg-query', '-W', name]);
-  return stdout.trim().replace(/^.*\t|-[^-]*$/g, '');
+  return stdout.trim().replace(/^.*\t(?:\d+:)?|-[^-]*$/g, '');
 }
 
 /** Fills a project with tasks. */
