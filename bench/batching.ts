@@ -1,12 +1,13 @@
 /**
- * `bun run bench:batching [DIR …]`: what a request costs while 32 clients send the same kind: processor time of the server
- * and of PostgreSQL, and latency. Other checkouts of this project join. The servers take turns in short windows, so that
+ * `bun run bench:batching [--kinds "log in"] [DIR …]`: what a request costs while 32 clients send the same kind: processor time of
+ * the server's main thread, which computes no hash, and of PostgreSQL, and latency. Other checkouts of this project join. The servers take turns in short windows, so that
  * other load disturbs all of them alike, and a figure is that of the better windows: a tenth and half of all were below.
  * On Linux alone, which has the times of each process in /proc. Prints a table; asserts nothing.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { parseArgs } from 'node:util';
 import { SQL } from 'bun';
 import { connectEmbeddedPostgres } from '../src/postgres/embedded.ts';
 import { quantile } from './report.ts';
@@ -20,12 +21,20 @@ const CLIENTS = 32;
 const WINDOWS = 16;
 const WARM_UP_WINDOWS = 12;
 const REQUESTS_PER_WINDOW = 320;
+/** A hash takes as long as many statements. */
+const LOG_INS_PER_WINDOW = 64;
+const requestsIn = (kind: string) => (kind === 'log in' ? LOG_INS_PER_WINDOW : REQUESTS_PER_WINDOW);
+
+const { values: options, positionals: checkouts } = parseArgs({
+  options: { kinds: { type: 'string' } },
+  allowPositionals: true,
+});
 
 type Next = () => LoadRequest;
 
 /** The kinds of requests, each from these people in turn. */
 function kindsOf(people: readonly Person[]): Record<string, Next> {
-  const inTurn = (mix: 'read' | 'update' | 'create') => {
+  const inTurn = (mix: 'read' | 'update' | 'create' | 'log in') => {
     const requests = requestsOf(mix, people);
     let sent = 0;
     return () => requests[sent++ % requests.length] as LoadRequest;
@@ -50,6 +59,7 @@ function kindsOf(people: readonly Person[]): Record<string, Next> {
     'create a project': () => ({ ...create(), path: '/projects/', body: '{"name":"Kitchen"}' }),
     'update a task': inTurn('update'),
     'read a task': inTurn('read'),
+    'log in': inTurn('log in'),
     // Last, because the others need the tasks.
     'delete a task': () => tasks.shift() as LoadRequest,
   };
@@ -65,7 +75,7 @@ interface Contender {
 /** Returns the latency of each request, in ms. */
 async function sendWindow({ running, kinds }: Contender, kind: string): Promise<number[]> {
   const latencies: number[] = [];
-  let left = REQUESTS_PER_WINDOW;
+  let left = requestsIn(kind);
   const client = async () => {
     for (; left > 0; ) {
       left -= 1;
@@ -96,7 +106,7 @@ const postgres = await connectEmbeddedPostgres(folder);
 const admin = new SQL({ url: postgres.url, max: 1 });
 const contenders: Contender[] = [];
 try {
-  for (const [n, name] of [root, ...process.argv.slice(2)].entries()) {
+  for (const [n, name] of [root, ...checkouts].entries()) {
     const database = `bench_${n}`;
     await admin.unsafe(`create database ${database}`);
     const url = new URL(postgres.url);
@@ -106,12 +116,14 @@ try {
     contenders.push({ name, database, kinds, running: await startCheckout(name, url.href) });
   }
   const backendsOf = async ({ database }: Contender): Promise<number[]> => {
-    const rows = await admin`select pid from pg_stat_activity where datname = ${database}`;
+    const rows =
+      await admin`select pid from pg_stat_activity where datname = ${database} and backend_type = 'client backend'`;
     return rows.map(({ pid }: { pid: number }) => pid);
   };
   console.log('| request | checkout | server µs | PostgreSQL µs | p50 ms | p99 ms |');
   console.log(`|${' --- |'.repeat(6)}`);
-  for (const kind of Object.keys(contenders[0]?.kinds ?? {})) {
+  const kinds = options.kinds?.split(',') ?? Object.keys(contenders[0]?.kinds ?? {});
+  for (const kind of kinds) {
     const samples = contenders.map(() => ({
       server: [] as number[],
       postgres: [] as number[],
@@ -126,8 +138,8 @@ try {
         const latencies = await sendWindow(contender, kind);
         const after = [await timeOf(own), await timeOf(backends)] as const;
         if (window < WARM_UP_WINDOWS) continue;
-        samples[n]?.server.push((after[0] - before[0]) / REQUESTS_PER_WINDOW);
-        samples[n]?.postgres.push((after[1] - before[1]) / REQUESTS_PER_WINDOW);
+        samples[n]?.server.push((after[0] - before[0]) / requestsIn(kind));
+        samples[n]?.postgres.push((after[1] - before[1]) / requestsIn(kind));
         samples[n]?.p50.push(quantile(latencies, 0.5));
         samples[n]?.p99.push(quantile(latencies, 0.99));
       }

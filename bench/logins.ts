@@ -1,5 +1,6 @@
 /**
- * `bun run bench:logins`: what a log-in costs. Prints log-ins per second beside bare hashes per second, whether an
+ * `bun run bench:logins [DIR …]`: what a log-in costs. Prints log-ins per second, with the limits that are on by default, beside
+ * bare hashes per second and beside other checkouts of this project, in turns; whether an
  * unknown user can be told from a wrong password by time, and how fast /health/live answers while 256 people log in
  * at once. Server, load, and probe are processes of their own. Prints figures; asserts nothing.
  */
@@ -9,7 +10,7 @@ import { join } from 'node:path';
 import { MEMORY_KIB, PASSES } from '../src/passwords/argon2id.ts';
 import { median, quantile } from './report.ts';
 
-const ROUNDS = 8;
+const ROUNDS = 12;
 const ROUND_MS = 1500;
 const WORKERS = 8;
 const FAILURES_PER_KIND = 300;
@@ -82,15 +83,16 @@ async function probeWhile(url: string, work: () => Promise<unknown>): Promise<nu
   return printed as Promise<number[]>;
 }
 
-async function startServer(dataDir: string) {
+async function startServer(checkout: string, rateLimit: 'on' | 'off') {
+  const dataDir = await mkdtemp(join(tmpdir(), 'mantou-bench-'));
   const child = Bun.spawn([process.execPath, 'src/server/main.ts'], {
-    cwd: join(import.meta.dir, '..'),
+    cwd: checkout,
     env: {
       ...process.env,
       DATA_DIR: dataDir,
       DATABASE_URL: '',
       PORT: '0',
-      RATE_LIMIT: 'off',
+      RATE_LIMIT: rateLimit,
       LOG_LEVEL: 'silent',
     },
     stdout: 'pipe',
@@ -100,7 +102,15 @@ async function startServer(dataDir: string) {
   for await (const chunk of child.stdout) {
     printed += new TextDecoder().decode(chunk);
     const [, url] = /listening on (\S+)\n/.exec(printed) ?? [];
-    if (url) return { url, child };
+    if (url) {
+      const stop = async () => {
+        child.kill('SIGTERM');
+        await child.exited;
+        await rm(dataDir, { recursive: true, force: true });
+      };
+      await post(`${url}/users/register`, account);
+      return { url, stop };
+    }
   }
   throw new Error(`the server ended: ${printed}`);
 }
@@ -117,17 +127,34 @@ async function post(url: string, body: object): Promise<number> {
   return response.status;
 }
 
-async function compareWithBareHashes(url: string) {
-  const bare: number[] = [];
-  const logIns: number[] = [];
-  for (let round = 0; round < ROUNDS; round += 1) {
-    bare.push(Number(await play('hasher').printed));
-    logIns.push(await rate(() => post(`${url}/users/login`, accountLogin)));
+async function compareWithBareHashes(checkouts: readonly string[]) {
+  const servers = [];
+  try {
+    for (const checkout of checkouts) servers.push(await startServer(checkout, 'on'));
+    const bare: number[] = [];
+    const logIns: number[][] = checkouts.map(() => []);
+    const turns = [
+      async () => bare.push(Number(await play('hasher').printed)),
+      ...servers.map(
+        ({ url }, n) =>
+          async () =>
+            logIns[n]?.push(await rate(() => post(`${url}/users/login`, accountLogin))),
+      ),
+    ];
+    // Each round in the opposite order, so that load that comes and goes disturbs all alike.
+    for (let round = 0; round < ROUNDS; round += 1)
+      for (const turn of round % 2 === 0 ? turns : turns.toReversed()) await turn();
+    const ratioTo = (others: number[] = [], own: number[] = []) =>
+      median(own.map((value, round) => value / (others[round] ?? Number.NaN))).toFixed(3);
+    console.log(`bare hashes:                 ${median(bare).toFixed(1)}/s`);
+    for (const [n, checkout] of checkouts.entries()) {
+      console.log(`log-ins of ${checkout}:      ${median(logIns[n] ?? []).toFixed(1)}/s`);
+      console.log(`  to bare hashes:            ${ratioTo(bare, logIns[n])}`);
+      if (n > 0) console.log(`  this checkout to it:       ${ratioTo(logIns[n], logIns[0])}`);
+    }
+  } finally {
+    for (const { stop } of servers) await stop();
   }
-  const ratio = median(logIns) / median(bare);
-  console.log(`bare hashes:                 ${median(bare).toFixed(1)}/s`);
-  console.log(`log-ins:                     ${median(logIns).toFixed(1)}/s`);
-  console.log(`log-ins to bare hashes:      ${ratio.toFixed(2)}`);
 }
 
 async function compareFailures(url: string) {
@@ -169,22 +196,19 @@ async function measureHealth(url: string) {
 
 const accountLogin = { username: account.username, password: account.password };
 
-async function main() {
-  const folder = await mkdtemp(join(tmpdir(), 'mantou-bench-'));
-  const { url, child } = await startServer(folder);
+async function main(checkouts: readonly string[]) {
+  const own = join(import.meta.dir, '..');
+  await compareWithBareHashes([own, ...checkouts]);
+  const { url, stop } = await startServer(own, 'off');
   try {
-    await post(`${url}/users/register`, account);
-    await compareWithBareHashes(url);
     await compareFailures(url);
     await measureHealth(url);
   } finally {
-    child.kill('SIGTERM');
-    await child.exited;
-    await rm(folder, { recursive: true, force: true });
+    await stop();
   }
 }
 
 const [role, url = ''] = process.argv.slice(2);
 if (role === 'hasher') await playHasher();
 else if (role === 'probe') await playProbe(url);
-else await main();
+else await main(process.argv.slice(2));
