@@ -3,12 +3,14 @@
  * name and a SHA-256 of what it counts, so the table holds no name and no address.
  */
 // Decision: docs/decisions/25-count-guesses-first.md
-import { type SQL, sql } from 'drizzle-orm';
+import { and, isNull, type SQL, type SQLWrapper, sql } from 'drizzle-orm';
 import type { Database } from '../db/database.ts';
-import { prepared, type QueryParams, rawQuery } from '../db/prepared.ts';
-import { rate_limits, refresh_tokens, sessions } from '../db/schema.ts';
+import { prepared, type QueryParam, type QueryParams, rawQuery } from '../db/prepared.ts';
+import { rate_limits, refresh_tokens, sessions, users } from '../db/schema.ts';
+import { matchesName, nameColumn } from '../db/user-names.ts';
 import type { Problem } from '../errors/problem.ts';
 import { type RateLimit, rateLimited } from '../http/rate-limit-headers.ts';
+import { parseDatabaseError } from '../lib/database-error.ts';
 
 const MINUTE_SECONDS = 60;
 const GUESSING_WINDOW_SECONDS = 15 * MINUTE_SECONDS;
@@ -45,49 +47,79 @@ const limits = {
 /** Each count deletes up to this many expired counters: more than it can make, so the table stays small. */
 const PRUNED_ROWS_MAX = 10;
 
-/** A log-in that is tried. Clients whose address is unknown are not counted by address. */
+/** A log-in that is tried, by user name or email. Clients whose address is unknown are not counted by address. */
 export interface LoginAttempt {
   username: string;
-  /** Of the account with this user name or email; undefined where there is none. */
-  account_id: string | undefined;
   address: string | null | undefined;
 }
 
+/** An account that is not disabled, to verify a password with. */
+export interface Account {
+  id: string;
+  username: string;
+  password_hash: string;
+}
+
+/** What was counted for a log-in, and its account; undefined where there is none. */
+export interface ConsumedLogin extends Consumed {
+  account: Account | undefined;
+}
+
 /**
- * Counts a log-in for its account from its address, for its address, and for its account from anywhere. The last does not
- * bind an address from which the account has a session that has not ended, so that guesses from elsewhere cannot keep its
- * owner out. An account that does not exist is counted like any other; an account counts the same by its user name and by
- * its email.
- * @returns what `refundUnlessWrong` takes. @throws {Problem} `rate_limited`.
+ * Finds the account of a log-in and counts the log-in, in one statement: for its account from its address, for its address,
+ * and for its account from anywhere. The last does not bind an address from which the account has a session that has not
+ * ended, so that guesses from elsewhere cannot keep its owner out. An account that does not exist is counted like any other;
+ * an account counts the same by its user name and by its email.
+ * @returns what `refund` and `refunded` take. @throws {Problem} `rate_limited`.
  */
-export const consumeLogin = async (
+export async function consumeLogin(
   db: Database,
-  { username, account_id, address }: LoginAttempt,
+  { username, address }: LoginAttempt,
   rateLimit: boolean,
-): Promise<Consumed[]> =>
-  rateLimit
-    ? countLogin(db, { username, account_id: account_id ?? null, address: address ?? '' })
-    : [];
+): Promise<ConsumedLogin> {
+  const kind = nameColumn(username);
+  if (!rateLimit) {
+    const [account] = await selectAccount(db, { username }, kind);
+    return { ...nothingConsumed, account };
+  }
+  return countLogin[kind](db, { username, address: address ?? '' });
+}
 
 /** One counter for all clients whose address is unknown would let any of them lock out the others. */
 const isUnknown = (address: unknown) => sql`${address}::text = ''`;
 
-const countLogin = defineCounter(
-  (asked: QueryParams<{ username: string; account_id: string | null; address: string }>) => {
-    const id = sql`${asked.account_id}::uuid`;
-    const account = sql`coalesce('id ' || ${id}::text, 'name ' || lower(${asked.username}::text collate "C"))`;
-    const from = sql`${asked.address}::text`;
-    const knownHere = sql`exists (
+type NameColumn = ReturnType<typeof nameColumn>;
+
+const accountNamed = (db: Database, username: QueryParam, kind: NameColumn) =>
+  db
+    .select({ id: users.id, username: users.username, password_hash: users.password_hash })
+    .from(users)
+    .where(and(matchesName(users[kind], sql`${username}::text`), isNull(users.disabled_at)));
+
+const selectAccount = prepared(
+  (db, { username }: QueryParams<{ username: string }>, kind: NameColumn) =>
+    accountNamed(db, username, kind),
+);
+
+const countLoginBy = (kind: NameColumn) =>
+  defineCounter(
+    (asked: QueryParams<{ username: string; address: string }>) => {
+      const id = sql`(select id from account)`;
+      const account = sql`coalesce('id ' || ${id}::text, 'name ' || lower(${asked.username}::text collate "C"))`;
+      const from = sql`${asked.address}::text`;
+      const knownHere = sql`exists (
     select from ${sessions}
     where ${sessions.user_id} = ${id} and ${sessions.address} = ${from} and ${sessions.expires_at} > now()
   )`;
-    return [
-      { limit: limits.login, counterKey: sql`${account} || ' ' || ${from}` },
-      { limit: limits.login_by_address, counterKey: from, exemptIf: isUnknown(from) },
-      { limit: limits.login_by_account, counterKey: account, exemptIf: knownHere },
-    ];
-  },
-);
+      return [
+        { limit: limits.login, counterKey: sql`${account} || ' ' || ${from}` },
+        { limit: limits.login_by_address, counterKey: from, exemptIf: isUnknown(from) },
+        { limit: limits.login_by_account, counterKey: account, exemptIf: knownHere },
+      ];
+    },
+    (db, { username }) => accountNamed(db, username, kind),
+  );
+const countLogin = { username: countLoginBy('username'), email: countLoginBy('email') };
 
 /**
  * Counts the check of a password that a logged-in user repeats.
@@ -97,8 +129,8 @@ export const consumePasswordCheck = async (
   db: Database,
   { id, sessionId }: { id: string; sessionId: string },
   rateLimit: boolean,
-): Promise<Consumed[]> =>
-  rateLimit ? countPasswordCheck(db, { user_id: id, session_id: sessionId }) : [];
+): Promise<Consumed> =>
+  rateLimit ? countPasswordCheck(db, { user_id: id, session_id: sessionId }) : nothingConsumed;
 
 const countPasswordCheck = defineCounter(
   ({ user_id, session_id }: QueryParams<{ user_id: string; session_id: string }>) => [
@@ -172,8 +204,10 @@ export const consumeInvitationGuess = async (
   db: Database,
   userId: string | undefined,
   { address, rateLimit }: NameLimits,
-): Promise<Consumed[]> =>
-  rateLimit ? countInvitationGuess(db, { user_id: userId ?? '', address: address ?? '' }) : [];
+): Promise<Consumed> =>
+  rateLimit
+    ? countInvitationGuess(db, { user_id: userId ?? '', address: address ?? '' })
+    : nothingConsumed;
 
 const countInvitationGuess = defineCounter(
   ({ user_id, address }: QueryParams<{ user_id: string; address: string }>) => [
@@ -224,18 +258,58 @@ const countRefresh = defineCounter(
  */
 export async function refundUnlessWrong<Given>(
   db: Database,
-  consumed: Consumed[],
+  consumed: Consumed,
   verifying: Promise<Given>,
 ): Promise<Given> {
-  let isWrong = false;
+  const given = await refundOnError(db, consumed, verifying);
+  if (given) await refund(db, consumed);
+  return given;
+}
+
+/** Returns what the guess gave. Where it could not be verified, refunds what was consumed and throws. */
+export async function refundOnError<Given>(
+  db: Database,
+  consumed: Consumed,
+  verifying: Promise<Given>,
+): Promise<Given> {
   try {
-    const given = await verifying;
-    isWrong = !given;
-    return given;
-  } finally {
-    if (!isWrong) await refund(db, consumed);
+    return await verifying;
+  } catch (error) {
+    await refund(db, consumed);
+    throw error;
   }
 }
+
+/**
+ * Awaits a statement with the CTE `refunded`, and refunds apart where PostgreSQL has refused it or it was never sent. Without an
+ * answer it may have run: refunded twice, a counter would forget a wrong password.
+ */
+export async function refundOnFailure<Row>(
+  db: Database,
+  consumed: Consumed,
+  statement: Promise<Row>,
+): Promise<Row> {
+  try {
+    return await statement;
+  } catch (error) {
+    const failure = parseDatabaseError(error);
+    if (failure === undefined || failure.sqlstate !== undefined) await refund(db, consumed);
+    throw error;
+  }
+}
+
+/**
+ * `with refunded as …`: refunds what was consumed, in a statement that goes on after a right guess.
+ * @param after a condition that reads what comes before: counters are locked last, and so for the shortest time.
+ */
+export const refunded = (db: Database, { counters }: QueryParams<Consumed>, after: SQL) =>
+  counters.length === 0
+    ? []
+    : [
+        db
+          .$with('refunded', { key: rate_limits.key })
+          .as(sql`${lower(counters, after)} returning r.key`),
+      ];
 
 // --- Counters --------------------------------------------------------------------------------------------------
 
@@ -248,10 +322,17 @@ interface Rule {
 }
 
 /** A counter and the end of the window in which it was raised. */
-export interface Consumed {
+interface Counter {
   key: string;
   resets_at: string;
 }
+
+/** What a guess has raised, to refund it. */
+export interface Consumed {
+  counters: Counter[];
+}
+
+export const nothingConsumed: Consumed = { counters: [] };
 
 interface CheckedRow {
   place: number;
@@ -272,21 +353,28 @@ interface CheckedRow {
  * Counters are locked in the order of the rules, and the rows to prune come last and are skipped where they are locked: no
  * two statements can wait for each other.
  * @param rulesOf makes the rules, with placeholders for the values.
+ * @param accountOf makes the query of an account, which the rules may read as `account`.
  * @returns it throws {Problem} `rate_limited`, for the rule with the longest wait.
  */
-function defineCounter<Values extends object>(rulesOf: (asked: Values) => Rule[]) {
-  const raise = prepared((_, asked: Values) =>
-    rawQuery<CheckedRow>(consumeSql(rulesOf(asked)), checkedColumns),
+function defineCounter<Values extends object>(
+  rulesOf: (asked: Values) => Rule[],
+  accountOf?: (db: Database, asked: Values) => SQLWrapper,
+) {
+  const raise = prepared((db, asked: Values) =>
+    rawQuery<CheckedRow & FoundAccount>(
+      consumeSql(rulesOf(asked), accountOf?.(db, asked) ?? noAccount),
+      [...checkedColumns, ...accountColumns],
+    ),
   );
-  return async (db: Database, values: Parameters<typeof raise>[1]): Promise<Consumed[]> => {
+  return async (db: Database, values: Parameters<typeof raise>[1]): Promise<ConsumedLogin> => {
     const rows = await raise(db, values);
-    const counted = rows.flatMap(({ key, counted_until }) =>
+    const counters = rows.flatMap(({ key, counted_until }) =>
       counted_until === null ? [] : [{ key, resets_at: counted_until }],
     );
     const refusal = findRefusal(rows);
-    if (!refusal) return counted;
+    if (!refusal) return { counters, account: accountIn(rows[0]) };
     // Concurrent requests filled a later counter after this one had raised an earlier one.
-    await refund(db, counted);
+    await refund(db, { counters });
     throw refusal;
   };
 }
@@ -301,7 +389,16 @@ const checkedColumns = [
   'wait_seconds',
 ] as const;
 
-function consumeSql(checks: readonly Rule[]): SQL {
+const accountColumns = ['id', 'username', 'password_hash'] as const;
+type FoundAccount = { [Name in keyof Account]: Account[Name] | null };
+const noAccount = sql`select null::uuid as id, null::text as username, null::text as password_hash where false`;
+
+function accountIn(row: FoundAccount | undefined): Account | undefined {
+  const { id, username, password_hash } = row ?? {};
+  return id && username && password_hash ? { id, username, password_hash } : undefined;
+}
+
+function consumeSql(checks: readonly Rule[], account: SQLWrapper): SQL {
   const asked = checks.map(
     ({ limit: { name, quota, windowSeconds }, counterKey, exemptIf }, place) => sql`
       select ${number(place)} as place, ${name}::text as name, ${number(quota)} as quota, make_interval(secs => ${number(windowSeconds)}) as duration,
@@ -324,7 +421,8 @@ function consumeSql(checks: readonly Rule[]): SQL {
     )`,
   );
   return sql`
-    with asked as (${union(asked)}),
+    with account as materialized (${account}),
+    asked as (${union(asked)}),
     state as materialized (
       select asked.*, r.resets_at, applies and coalesce(r.hits >= quota, false) as is_full
       from asked left join ${rate_limits} r on r.key = asked.key and r.resets_at > now()
@@ -338,8 +436,9 @@ function consumeSql(checks: readonly Rule[]): SQL {
     ),
     pruned as (delete from ${rate_limits} where key in (select key from over))
     select place, name, applies, is_full, state.key, raised.resets_at::text as counted_until,
-      ceil(extract(epoch from coalesce(state.resets_at - now(), duration)))::int as wait_seconds
-    from state left join raised on raised.key = state.key
+      ceil(extract(epoch from coalesce(state.resets_at - now(), duration)))::int as wait_seconds,
+      account.id, account.username, account.password_hash
+    from state left join raised on raised.key = state.key left join account on true
     order by place`;
 }
 
@@ -359,25 +458,27 @@ function findRefusal(rows: CheckedRow[]): Problem | undefined {
 }
 
 /** Lowers counters by one, unless their window is over, and locks them in the order in which they were raised. */
-async function refund(db: Database, counted: Consumed[]) {
-  if (counted.length > 0) await decrement(db, { counted });
+export async function refund(db: Database, { counters }: Consumed) {
+  if (counters.length > 0) await decrement(db, { counters });
 }
 
-const decrement = prepared((_, asked: QueryParams<{ counted: Consumed[] }>) => {
-  const mine = asked.counted.map(
+const decrement = prepared((_, { counters }: QueryParams<Consumed>) =>
+  rawQuery<object>(lower(counters, sql`true`), []),
+);
+
+function lower(counters: readonly QueryParams<Counter>[], condition: SQL): SQL {
+  const mine = counters.map(
     ({ key, resets_at }, place) => sql`(${number(place)}, ${key}::text, ${resets_at}::timestamptz)`,
   );
-  return rawQuery<object>(
-    sql`
+  return sql`
     with mine as (
       select r.key from ${rate_limits} r
       join (values ${sql.join(mine, sql`, `)}) c (place, key, resets_at) using (key, resets_at)
+      where ${condition}
       order by c.place for update of r
     )
-    update ${rate_limits} r set hits = greatest(r.hits - 1, 0) from mine where r.key = mine.key`,
-    [],
-  );
-});
+    update ${rate_limits} r set hits = greatest(r.hits - 1, 0) from mine where r.key = mine.key`;
+}
 
 /** A constant number in the text of the statement: the shape stays the same. */
 const number = (value: number) => sql.raw(String(value));

@@ -12,7 +12,6 @@ import type { Database } from '../db/database.ts';
 import { afterCursor, newestFirst, orderBy, parsePage, toPage } from '../db/pagination.ts';
 import { prepared, type QueryParams } from '../db/prepared.ts';
 import { refresh_tokens, sessions, users } from '../db/schema.ts';
-import { matchesName, nameColumn } from '../db/user-names.ts';
 import { Problem } from '../errors/problem.ts';
 import { digest, keyedDigest, newSecret } from '../lib/secrets.ts';
 import { normalizePassword } from '../passwords/policy.ts';
@@ -21,7 +20,17 @@ import type { CurrentUser, LoggedInUser } from '../schemas/current-user.ts';
 import type { Credentials, Session, SessionPage } from '../schemas/sessions.ts';
 import type { PageQuery } from '../schemas/types/page.ts';
 import { passwordLength } from '../schemas/users.ts';
-import { consumeLogin, consumeRefresh, refundUnlessWrong } from './login-limits.ts';
+import {
+  type Account,
+  type Consumed,
+  consumeLogin,
+  consumeRefresh,
+  nothingConsumed,
+  refund,
+  refunded,
+  refundOnError,
+  refundOnFailure,
+} from './login-limits.ts';
 
 /** A session ends this long after its log-in, used or not. */
 const SESSION_LIFETIME_DAYS = 90;
@@ -69,8 +78,8 @@ export async function logIn(
   passwords: Passwords,
 ): Promise<IssuedSession> {
   const attempt = async () => {
-    const account = await authenticate(db, input, client, policy, passwords);
-    return beginSession(db, account, client, policy);
+    const { account, consumed } = await authenticate(db, input, client, policy, passwords);
+    return beginSession(db, account, consumed, client, policy);
   };
   // Once more where the hash has changed meanwhile: another log-in has rehashed it, or the password was changed.
   const issued = await passwords.limitLogins(async () => (await attempt()) ?? (await attempt()));
@@ -78,34 +87,27 @@ export async function logIn(
   return issued;
 }
 
-interface Account {
-  id: string;
-  username: string;
-  password_hash: string;
-}
-
-/** Returns the account whose password this is: consume, verify, refund. */
+/** Returns the account whose password this is, and what the statement that begins its session has to refund. */
 async function authenticate(
   db: Database,
   { username, password: given }: Credentials,
   { address }: ClientInfo,
   { rateLimit }: SessionPolicy,
   passwords: Passwords,
-): Promise<Account> {
-  const [found] = await selectAccount(db, { name: username }, nameColumn(username));
+): Promise<{ account: Account; consumed: Consumed }> {
   const password = normalizePassword(given, { ...passwordLength, location: 'body.password' });
+  const { account, counters } = await consumeLogin(db, { username, address }, rateLimit);
+  const verifying = passwords.verify(password, account?.password_hash);
+  const matches = await refundOnError(db, { counters }, verifying);
 
-  const attempt = { username, account_id: found?.id, address };
-  const consumed = await consumeLogin(db, attempt, rateLimit);
-  const verifying = passwords.verify(password, found?.password_hash);
-  const matches = await refundUnlessWrong(db, consumed, verifying);
-
-  const status = found && passwords.inspect(found.password_hash);
-  if (!found || !matches) {
+  const status = account && passwords.inspect(account.password_hash);
+  if (!account || !matches) {
     const event = status === 'unreadable' ? 'password_hash_unreadable' : 'login_failed';
-    throw new Problem('invalid_credentials', { audit: { event, user_id: found?.id } });
+    throw new Problem('invalid_credentials', { audit: { event, user_id: account?.id } });
   }
-  return status === 'outdated' ? rehash(db, found, password, passwords) : found;
+  if (status !== 'outdated') return { account, consumed: { counters } };
+  await refund(db, { counters });
+  return { account: await rehash(db, account, password, passwords), consumed: nothingConsumed };
 }
 
 /** Replaces a hash that was made with other parameters than today's. */
@@ -124,14 +126,6 @@ async function rehash(
   return { ...account, password_hash: passwordHash };
 }
 
-const selectAccount = prepared(
-  (db, { name }: QueryParams<{ name: string }>, kind: ReturnType<typeof nameColumn>) =>
-    db
-      .select({ id: users.id, username: users.username, password_hash: users.password_hash })
-      .from(users)
-      .where(and(matchesName(users[kind], name), isNull(users.disabled_at))),
-);
-
 /** Returns undefined where too many hashes are waiting: this log-in has succeeded, and a later one can rehash. */
 async function hashUnlessBusy(passwords: Passwords, password: string): Promise<string | undefined> {
   try {
@@ -146,18 +140,21 @@ async function hashUnlessBusy(passwords: Passwords, password: string): Promise<s
 async function beginSession(
   db: Database,
   { id, username, password_hash }: Account,
+  consumed: Consumed,
   client: ClientInfo,
   { idleSeconds }: SessionPolicy,
 ): Promise<IssuedSession | undefined> {
   const sessionId = uuidv7();
   const refreshToken = newSecret();
   const tokenHash = await digest(refreshToken);
-  const begun = await insertSession(db, {
+  const inserting = insertSession(db, {
     account: { id, password_hash },
     session: { id: sessionId, ...client },
     tokenHash,
     idleSeconds,
+    consumed,
   });
+  const begun = await refundOnFailure(db, consumed, inserting);
   if (begun.length === 0) return undefined;
   return { user_id: id, username, session_id: sessionId, refresh_token: refreshToken };
 }
@@ -167,6 +164,7 @@ interface NewSession {
   session: { id: string } & ClientInfo;
   tokenHash: string;
   idleSeconds: number;
+  consumed: Consumed;
 }
 
 const insertSession = prepared((db, asked: QueryParams<NewSession>) => {
@@ -236,8 +234,9 @@ const insertSession = prepared((db, asked: QueryParams<NewSession>) => {
       )
       .returning({ session_id: refresh_tokens.session_id }),
   );
+  const isDone = sql`(select count(*) from ${token}) >= 0`;
   return db
-    .with(locked, pruned, session, token)
+    .with(locked, pruned, session, token, ...refunded(db, asked.consumed, isDone))
     .select({ session_id: token.session_id })
     .from(token);
 });
