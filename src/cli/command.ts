@@ -22,6 +22,8 @@ export interface Command {
   options?: ParseArgsOptionsConfig;
   /** The number of arguments beside the options. */
   arguments: number;
+  /** Whether there may be more of them. */
+  more?: boolean;
 }
 
 export type Options = Record<string, string | boolean | undefined>;
@@ -40,11 +42,9 @@ export async function runCommand(
     console.log(command.usage);
     process.exit(0);
   }
-  if (positionals.length !== command.arguments)
-    exitWithUsage(
-      command,
-      positionals.length < command.arguments ? 'too few arguments' : 'too many arguments',
-    );
+  if (positionals.length < command.arguments) exitWithUsage(command, 'too few arguments');
+  if (positionals.length > command.arguments && !command.more)
+    exitWithUsage(command, 'too many arguments');
   process.on('uncaughtException', exitWithReason);
   process.on('unhandledRejection', exitWithReason);
   try {

@@ -29,7 +29,7 @@ export function createReport(timeZone: string) {
       for (const { code, field, value } of found) {
         total += 1;
         counts.set(code, (counts.get(code) ?? 0) + 1);
-        if (code === 'item_left_out') leftOut += 1;
+        if (code === 'item_left_out' || code === 'item_repeated') leftOut += 1;
         if (notes.length === NOTES_MAX) continue;
         notes.push({
           line,

@@ -91,10 +91,9 @@ export async function importDocument(
   const { format, all } = await detectFormat(withDeadline(chunks), mediaType, asked);
   const isDry = dry_run === 'true';
   if (format === 'mantou') {
-    refuseForeignOptions({ name, time_zone });
     return isDry
-      ? { report: await reportProject(user, all) }
-      : { created: await importProject(db, user, all, key) };
+      ? { report: await reportProject(user, all, query) }
+      : { created: await importProject(db, user, all, name, key) };
   }
   const options = { format, name, time_zone };
   return isDry
@@ -102,27 +101,16 @@ export async function importDocument(
     : { created: await importForeign(db, user, all, options, key) };
 }
 
-/** A document of this API says what these would. */
-function refuseForeignOptions(options: Record<string, unknown>) {
-  const errors = Object.keys(options).filter((name) => options[name] !== undefined);
-  if (errors.length > 0)
-    throw validationProblem(
-      errors.map((name) => ({
-        location: `query.${name}`,
-        code: 'contradiction',
-        message: 'is for documents of other programs',
-      })),
-    );
-}
-
 /**
  * Creates a project with this user as its owner. It leaves out assignees and creators other than the user, because the project
  * has no other member, and a document must not attribute its work to others.
+ * @param name of the project, in place of the one in the document.
  */
 async function importProject(
   db: Database,
   user: CurrentUser,
   chunks: AsyncIterable<Uint8Array>,
+  name: string | undefined,
   key: string | undefined,
 ): Promise<Created<ProjectImported>> {
   // With a stored response, the document is read only to compare it with the first one.
@@ -135,9 +123,11 @@ async function importProject(
   };
   try {
     const { head, fingerprint } = await readDocument(chunks, isReplay ? noop : add);
-    const request = key === undefined ? undefined : await idempotencyKey(key, fingerprint);
+    const asked = name === undefined ? fingerprint : [...fingerprint, name];
+    const request = key === undefined ? undefined : await idempotencyKey(key, asked);
     if (request && isReplay) return { row: await readImported(db, user, request), replayed: true };
-    const created = await draft.publish([projectOf(head, projectId)], request);
+    const project = projectOf(head, projectId);
+    const created = await draft.publish([{ ...project, name: name ?? project.name }], request);
     if (created.replayed) await draft.rollBack();
     return created;
   } catch (error) {
@@ -177,8 +167,9 @@ const misplacedId = () =>
 async function reportProject(
   user: CurrentUser,
   chunks: AsyncIterable<Uint8Array>,
+  { name, time_zone = 'UTC' }: Pick<ImportQuery, 'name' | 'time_zone'>,
 ): Promise<ImportReport> {
-  const report = createReport('UTC');
+  const report = createReport(time_zone);
   let tasks = 0;
   const { head } = await readDocument(chunks, async ({ assignee, title }, line) => {
     if (assignee !== null && assignee.toLowerCase() !== user.username.toLowerCase())
@@ -187,5 +178,5 @@ async function reportProject(
       ]);
     tasks += 1;
   });
-  return report.of('mantou', [{ name: head.project.name, tasks }]);
+  return report.of('mantou', [{ name: name ?? head.project.name, tasks }]);
 }

@@ -33,6 +33,7 @@ export const importTypes = Object.keys(importFormatsOf);
 /** What happened to a part of the document, by code. The codes are stable; a later version may add some. */
 export const noteCodes = {
   item_left_out: 'is no task, or none any more',
+  item_repeated: 'has the identifier of a task before it',
   field_left_out: 'has no place in a task',
   person_left_out: 'is not a member of the new project',
   parent_left_out:
@@ -184,14 +185,14 @@ export const ImportQuery = Parameters({
       type: 'string',
       maxLength: 64,
       description:
-        'The IANA time zone of local times in the document of another program. If omitted, `UTC`.',
+        'The IANA time zone of local times in the document of another program. If omitted, `UTC`. A document of ours has no local times.',
       examples: ['Europe/Berlin'],
     }),
   ),
   name: Type.Optional({
     ...projectName,
     description:
-      'The name of the new project, in place of the one in the document. In a Taskwarrior document it is for the tasks that name no project. Not for `mantou`.',
+      'The name of the new project, in place of the one in the document. In a Taskwarrior document it is for the tasks that name no project.',
   }),
   dry_run: OneOf(['false', 'true'], {
     default: 'false',

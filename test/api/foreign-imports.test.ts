@@ -295,7 +295,7 @@ describe('iCalendar', () => {
     expect(notes).toEqual([
       [3, 'item_left_out', 'VEVENT', 'party'],
       [10, 'item_left_out', 'RECURRENCE-ID', 'once'],
-      [15, 'item_left_out', 'UID', '1'],
+      [15, 'item_repeated', 'UID', '1'],
       [25, 'title_missing', 'title', null],
     ]);
     expect([report.left_out, report.notes[0].item, report.notes[3].item]).toEqual([3, 0, 6]);
@@ -1350,10 +1350,19 @@ describe('the request', () => {
     expect([status, code, where]).toEqual([422, 'validation_failed', location]);
   });
 
-  test.each(['name', 'time_zone'])('%s is not for our own documents', async (name) => {
-    const value = { name: 'Kitchen', time_zone: 'UTC' }[name];
-    const [status, , where] = await refused('json', '{"format":1}', `?${name}=${value}`);
-    expect([status, where]).toEqual([422, `query.${name}`]);
+  test('our own documents take another name, and a time zone that they do not need', async () => {
+    const ada = await api.person();
+    const { id } = await ada.createProject('Kitchen');
+    const { text } = await ada.get(`/projects/${id}/export`);
+    const key = { 'idempotency-key': 'named' };
+    const named = await send(ada, 'json', text, '?name=Bath&time_zone=Europe/Berlin', key);
+    expect([named.status, named.body.project.name, named.body.report]).toEqual([
+      201,
+      'Bath',
+      undefined,
+    ]);
+    const other = await send(ada, 'json', text, '?name=Hall', key);
+    expect(other.body.code).toBe('idempotency_key_reused');
   });
 
   test('a dry run reports and writes nothing', async () => {

@@ -223,7 +223,7 @@ function readComponent(
     return found;
   }
   if (uid !== '' && seen.has(uid)) {
-    note('item_left_out', 'UID', uid);
+    note('item_repeated', 'UID', uid);
     return found;
   }
   if (uid !== '') seen.add(uid);
