@@ -2,14 +2,12 @@
  * `bun run bench:transfer`: how fast a project is exported and imported at 10,000 and 100,000 tasks, and the most memory
  * that the process of the API holds meanwhile. Prints figures; asserts nothing.
  */
-import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { logIn, MB, measure, start } from './own-server.ts';
 
 const SIZES = (process.env.BENCH_TASKS ?? '10000,100000').split(',').map(Number);
-const SAMPLE_MS = 50;
-const MB = 1e6;
-const KIB = 1024;
 
 const TASK = {
   description: null as string | null,
@@ -54,67 +52,10 @@ async function writeDocument(file: string, count: number) {
   await out.end();
 }
 
-async function start(dataDir: string) {
-  const child = Bun.spawn([process.execPath, 'src/server/main.ts'], {
-    cwd: join(import.meta.dir, '..'),
-    env: {
-      PATH: process.env.PATH,
-      DATA_DIR: dataDir,
-      PORT: '0',
-      LOG_LEVEL: 'error',
-      RATE_LIMIT: 'off',
-    },
-    stdout: 'pipe',
-    stderr: 'inherit',
-  });
-  let said = '';
-  for await (const bytes of child.stdout) {
-    said += new TextDecoder().decode(bytes);
-    const [, url] = /listening on (\S+)\n/.exec(said) ?? [];
-    if (url) return { child, url };
-  }
-  throw new Error(`the server ended: ${said}`);
-}
-
-async function memoryOf(pid: number): Promise<number> {
-  const [, kib] = /^VmRSS:\s+(\d+)/m.exec(await readFile(`/proc/${pid}/status`, 'utf8')) ?? [];
-  return (Number(kib) * KIB) / MB;
-}
-
-/** Runs the work. @returns the seconds it took, and the most memory that the process held meanwhile, in MB. */
-async function measure<T>(pid: number, work: () => Promise<T>) {
-  let peakMb = await memoryOf(pid);
-  const beforeMb = peakMb;
-  const timer = setInterval(async () => {
-    peakMb = Math.max(peakMb, await memoryOf(pid));
-  }, SAMPLE_MS);
-  const begun = performance.now();
-  const result = await work();
-  clearInterval(timer);
-  return {
-    result,
-    seconds: (performance.now() - begun) / 1000,
-    before_mb: beforeMb,
-    peak_mb: peakMb,
-  };
-}
-
 const folder = await mkdtemp(join(tmpdir(), 'mantou-bench-'));
 const { child, url } = await start(join(folder, 'data'));
 try {
-  const json = { 'content-type': 'application/json' };
-  const post = async (path: string, body: object) => {
-    const answer = await fetch(url + path, {
-      method: 'POST',
-      headers: json,
-      body: JSON.stringify(body),
-    });
-    return (await answer.json()) as Record<string, string>;
-  };
-  const account = { username: 'bench', password: 'correct horse battery staple' };
-  await post('/users/register', { ...account, email: 'bench@example.org' });
-  const { access_token } = await post('/users/login', account);
-  const authorization = `Bearer ${access_token}`;
+  const authorization = await logIn(url);
 
   console.log('| | tasks | MB | tasks/s | memory before, MB | peak, MB |');
   console.log('| --- | --- | --- | --- | --- | --- |');
@@ -132,7 +73,7 @@ try {
     const imported = await measure(child.pid, async () => {
       const answer = await fetch(`${url}/projects/import`, {
         method: 'POST',
-        headers: { ...json, authorization },
+        headers: { 'content-type': 'application/json', authorization },
         body: Bun.file(file),
       });
       const body = (await answer.json()) as { project: { id: string }; tasks: number };

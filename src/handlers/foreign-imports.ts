@@ -24,8 +24,8 @@ import { createDraft, readImported } from './import-draft.ts';
 import { createFingerprint } from './import-reader.ts';
 import { createReport } from './import-report.ts';
 
-/** A document may have up to this many tasks: their identifiers are held, to tell repeated ones. */
-const TASKS_MAX = 100_000;
+/** A document may have up to this many items, tasks or not: their identifiers are held, to tell repeated ones. */
+const ITEMS_MAX = 100_000;
 const ZONE_DEFAULT = 'UTC';
 
 /** The name of a project that neither the document nor the client names. */
@@ -134,11 +134,11 @@ async function readForeign(
     else if (piece.kind === 'name') documentName = fitName(piece.name);
     else {
       const { line, item, notes } = piece;
+      count += 1;
+      if (count > ITEMS_MAX)
+        throw faultAt(line, `at most ${ITEMS_MAX} items: divide the document`, 'too_many');
       const task = piece.task && fitTask(piece.task, notes, line, user.username, now);
       if (task) {
-        count += 1;
-        if (count > TASKS_MAX)
-          throw faultAt(line, `at most ${TASKS_MAX} tasks: divide the document`, 'too_many');
         const projectId = projectOf(piece, notes);
         await add(tree.add(task, piece, projectId), line, projectId);
         if (task.assignee !== null && !isOf(user, task.assignee))

@@ -1,6 +1,7 @@
 /** Makes a task of another program fit the rules of ours. Nothing is lost in silence: each change becomes a note. */
 import { validationProblem } from '../errors/problem.ts';
 import type { ForeignTask, Note } from '../formats/imports/foreign-task.ts';
+import { ownCopy } from '../lib/own-copy.ts';
 import { ExportedTask } from '../schemas/project-exports.ts';
 import { findTaskErrors } from '../schemas/project-imports.ts';
 import { NAME_LENGTH_MAX, projectName } from '../schemas/projects.ts';
@@ -15,6 +16,9 @@ import { validate } from '../schemas/types/kind.ts';
 
 const UNTITLED = 'Untitled';
 const ASSIGNEE_LENGTH_MAX = 100;
+/** Of a document that has more, or longer ones, only the number matters: they are beyond what a task takes. */
+const LABELS_EXAMINED_MAX = 200;
+const LABEL_EXAMINED_LENGTH_MAX = 500;
 const LINE_BREAKS = /[\r\n\v\f\u0085\u2028\u2029]+/g;
 
 /**
@@ -59,10 +63,11 @@ export function fitTask(
   );
 }
 
+/** These are kept until the end of the document. */
 const relationsOf = ({ ref, parent, blocked_by = [] }: ForeignTask) => ({
-  ...(ref !== undefined && { ref }),
-  ...(parent !== undefined && { parent }),
-  ...(blocked_by.length > 0 && { blocked_by: [...new Set(blocked_by)] }),
+  ...(ref !== undefined && { ref: ownCopy(ref) }),
+  ...(parent !== undefined && { parent: ownCopy(parent) }),
+  ...(blocked_by.length > 0 && { blocked_by: [...new Set(blocked_by)].map(ownCopy) }),
 });
 
 /** Adds the whole title to the paragraphs where it has to be cut. */
@@ -91,8 +96,9 @@ function fitDescription(paragraphs: readonly string[], notes: Note[]): string | 
 
 function fitLabels(labels: readonly string[], notes: Note[]): string[] {
   const kept = new Set<string>();
-  for (const label of labels) {
-    const clean = cleaned(label, 'labels', notes).trim();
+  for (const label of labels.slice(0, LABELS_EXAMINED_MAX)) {
+    const start = label.slice(0, LABEL_EXAMINED_LENGTH_MAX);
+    const clean = cleaned(start, 'labels', notes).trim();
     const fitted = cut(
       clean
         .replace(LINE_BREAKS, ' ')
@@ -105,9 +111,12 @@ function fitLabels(labels: readonly string[], notes: Note[]): string[] {
       notes.push({ code: 'label_left_out', field: 'labels', value: label });
     else {
       kept.add(fitted);
-      if (fitted !== clean) notes.push({ code: 'label_changed', field: 'labels', value: label });
+      if (fitted !== label.trim())
+        notes.push({ code: 'label_changed', field: 'labels', value: label });
     }
   }
+  const rest = labels.length - LABELS_EXAMINED_MAX;
+  if (rest > 0) notes.push({ code: 'label_left_out', field: 'labels', value: `${rest} more` });
   return [...kept];
 }
 

@@ -1,5 +1,6 @@
 /** Collects what an import leaves out, cuts or changes. Memory stays flat: it keeps the first notes and counts all. */
 import type { Note } from '../formats/imports/foreign-task.ts';
+import { ownCopy } from '../lib/own-copy.ts';
 import {
   type ImportFormat,
   type ImportNote,
@@ -60,4 +61,6 @@ export function createReport(timeZone: string) {
 
 /** A response holds no NUL and no lone surrogate, whatever a document does. */
 const quote = (text: string | undefined): string | null =>
-  text === undefined ? null : cut(text, QUOTE_LENGTH_MAX).replaceAll('\0', '').toWellFormed();
+  text === undefined
+    ? null
+    : ownCopy(cut(text, QUOTE_LENGTH_MAX).replaceAll('\0', '').toWellFormed());

@@ -328,6 +328,17 @@ describe('iCalendar', () => {
   });
 
   test.each([
+    ['19700101T120000', '1970-01-01T07:15:00.000Z'],
+    ['20990701T120000', '2099-07-01T06:15:00.000Z'],
+    ['21000701T120000', '2100-07-01T06:15:00.000Z'],
+    ['99991231T000000', '9999-12-30T19:15:00.000Z'],
+  ])('its rules hold for %s', async (due, at) => {
+    const text = inZone('Mine', 'RRULE:FREQ=YEARLY;BYDAY=-1SU;BYMONTH=10');
+    const { tasks } = await imported('icalendar', text.replace('20261224T120000', due));
+    expect(tasks[0].due_at).toBe(at);
+  });
+
+  test.each([
     'RRULE:FREQ=MONTHLY;BYDAY=1SU;COUNT=2',
     'RRULE:FREQ=YEARLY;BYMONTH=3;BYMONTHDAY=15',
     'RRULE:FREQ=YEARLY;BYMONTH=10;BYDAY=2SU,3SU',
@@ -336,6 +347,12 @@ describe('iCalendar', () => {
     const { tasks, notes } = await imported('icalendar', inZone('Mine', rule));
     expect(tasks[0].due_at).toBe('2026-12-24T12:00:00.000Z');
     expect(notes[0]).toEqual([18, 'time_zone_unknown', 'DUE', 'Mine']);
+  });
+
+  test('a definition with more rules than a zone has is not followed', async () => {
+    const rule = 'RRULE:FREQ=YEARLY;BYDAY=-1SU;BYMONTH=10';
+    const { notes } = await imported('icalendar', inZone('Mine', `${rule}\r\n`.repeat(4).trim()));
+    expect(notes[0]).toEqual([21, 'time_zone_unknown', 'DUE', 'Mine']);
   });
 
   test('a time zone without a definition is unknown', async () => {
@@ -990,6 +1007,17 @@ describe('Taskwarrior', () => {
     ]);
   });
 
+  test.each([
+    ['a BOM', '\ufeff'],
+    ['white space', ' \n\t\n'],
+  ])('%s may come first', async (_, before) => {
+    const { tasks } = await imported(
+      'json',
+      `${before}[{"uuid":"u","entry":"","description":"x"}]`,
+    );
+    expect(tasks.map(({ title }) => title)).toEqual(['x']);
+  });
+
   test('the projects beyond a hundred share one', async () => {
     const text = JSON.stringify(
       Array.from({ length: 120 }, (_, n) => ({
@@ -1272,6 +1300,16 @@ describe('a task that breaks our rules is made to fit', () => {
     ]);
   });
 
+  test('of very many labels only the number is told', async () => {
+    const { tasks, notes } = await imported(
+      'icalendar',
+      todo('SUMMARY:x', `CATEGORIES:${'a,'.repeat(5000)}b`),
+    );
+    expect(tasks[0].labels).toEqual(['a']);
+    expect(notes.length).toBe(200);
+    expect(notes.at(-1)).toEqual([3, 'label_left_out', 'labels', '4801 more']);
+  });
+
   test('NUL and lone surrogates are no text', async () => {
     const { tasks, notes } = await fitted({
       description: 'a\0b\ud800',
@@ -1453,11 +1491,11 @@ describe('the request', () => {
     expect([status, code]).toEqual([413, 'payload_too_large']);
   });
 
-  test('more than 100,000 tasks are refused', async () => {
+  test('more than 100,000 items are refused', async () => {
     const [status, , , message] = await refused('text', 'x\n'.repeat(100_001), '?dry_run=true');
     expect([status, message]).toEqual([
       422,
-      'line 100001: at most 100000 tasks: divide the document',
+      'line 100001: at most 100000 items: divide the document',
     ]);
   });
 

@@ -3,7 +3,8 @@
  * here, so that memory does not grow with the document and each fault has its line; ical.js reads each property.
  */
 import ICAL from 'ical.js';
-import { isTimeZone } from '../../lib/time-zones.ts';
+import { ownCopy } from '../../lib/own-copy.ts';
+import { type CalendarZones, calendarZones } from './calendar-zones.ts';
 import { type Due, localInstant } from './dates.ts';
 import {
   type ForeignItem,
@@ -19,8 +20,8 @@ const DEPTH_MAX = 8;
 /** A component has up to this many properties, and this many characters. Thunderbird's longest time zone has 300 lines. */
 const PROPERTIES_MAX = 2000;
 const COMPONENT_CHARACTERS_MAX = 1024 ** 2;
-/** Time zones that only the document knows. */
-const ZONES_MAX = 50;
+/** ical.js takes more than linear time for them. */
+const PARAMETERS_CHARACTERS_MAX = 4096;
 
 /** A property as ical.js reads it. */
 interface Property {
@@ -44,7 +45,7 @@ export async function* readICalendar(
   chunks: AsyncIterable<Uint8Array>,
   zone: string,
 ): AsyncGenerator<ForeignPiece> {
-  const zones = createZones(zone);
+  const zones = calendarZones(zone);
   const seen = new Set<string>();
   let item = 0;
   let isNamed = false;
@@ -54,7 +55,7 @@ export async function* readICalendar(
       if (isNamed || !/^(x-wr-calname|name)$/.test(property?.name ?? '')) continue;
       isNamed = true;
       yield { kind: 'name', name: unescaped(String(property?.values[0] ?? '')) };
-    } else if (part.name === 'VTIMEZONE') zones.define(part);
+    } else if (part.name === 'VTIMEZONE') zones.define(part.lines, part.inner);
     else yield readComponent(part, item++, zones, seen);
   }
 }
@@ -150,8 +151,9 @@ function addLine(component: Component, text: string, depth: number) {
     );
 }
 
-/** Returns the property of a content line; undefined where the line is none. */
+/** Returns the property of a content line; undefined where the line is none, or its name and parameters are too long. */
 function readProperty(text: string): Property | undefined {
+  if (endOfParameters(text) > PARAMETERS_CHARACTERS_MAX) return undefined;
   try {
     const [name, parameters, , ...values] = ICAL.parse.property(text) as unknown as [
       string,
@@ -163,6 +165,17 @@ function readProperty(text: string): Property | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** Returns where the value begins. Before it a colon may stand in quotes. */
+function endOfParameters(text: string): number {
+  let inQuotes = false;
+  for (let at = 0; at < text.length && at <= PARAMETERS_CHARACTERS_MAX; at += 1) {
+    const character = text[at];
+    if (character === '"') inQuotes = !inQuotes;
+    else if (character === ':' && !inQuotes) return at;
+  }
+  return text.length;
 }
 
 // --- Tasks ---------------------------------------------------------------------------------------------------------
@@ -192,7 +205,7 @@ function priorityOf(given: number): number {
 function readComponent(
   component: Component,
   item: number,
-  zones: Zones,
+  zones: CalendarZones,
   seen: Set<string>,
 ): ForeignItem {
   const found: ForeignItem = { kind: 'item', line: component.line, item, notes: [] };
@@ -203,8 +216,10 @@ function readComponent(
   const properties = new Map<string, Property[]>();
   for (const text of component.lines) {
     const property = readProperty(text);
-    if (!property) note('field_left_out', 'a line that is no property', text);
-    else properties.set(property.name, [...(properties.get(property.name) ?? []), property]);
+    const same = property && properties.get(property.name);
+    if (same) same.push(property);
+    else if (property) properties.set(property.name, [property]);
+    else note('field_left_out', 'a line that is no property', text);
   }
   const all = (name: string) => properties.get(name) ?? [];
   const firstOf = (name: string) => all(name)[0]?.values[0];
@@ -226,7 +241,7 @@ function readComponent(
     note('item_repeated', 'UID', uid);
     return found;
   }
-  if (uid !== '') seen.add(uid);
+  if (uid !== '') seen.add(ownCopy(uid));
 
   const timeOf = (name: string): Due | undefined => {
     const [property] = all(name);
@@ -319,7 +334,7 @@ const TIME = /^(\d{4})-(\d\d)-(\d\d)(?:T(\d\d):(\d\d):(\d\d)(Z)?)?(?![\d])/;
 
 function readTime(
   { name, parameters, values }: Property,
-  zones: Zones,
+  zones: CalendarZones,
   note: (code: Note['code'], field: string, value?: unknown) => void,
 ): Due | undefined {
   const field = name.toUpperCase();
@@ -351,7 +366,7 @@ const MS_PER_SECOND = 1000;
 
 /** §3.8.2.5: a task may have a beginning and a duration in place of the time when it is due. */
 function after(begins: Due | undefined, duration: string): Due | undefined {
-  if (!begins || !/^[+]?P[\dWDTHMS]+$/.test(duration)) return undefined;
+  if (!begins || !/^[+]?P[\dWDTHMS]{1,40}$/.test(duration)) return undefined;
   const seconds = ICAL.Duration.fromString(duration).toSeconds();
   const start = Date.parse('on' in begins ? begins.on : begins.at);
   const end = localInstantOf(start + seconds * MS_PER_SECOND);
@@ -362,78 +377,4 @@ function after(begins: Due | undefined, duration: string): Due | undefined {
 function localInstantOf(ms: number): string | undefined {
   const date = new Date(ms);
   return Number.isNaN(date.getTime()) ? undefined : localInstant(date.toISOString(), 'UTC');
-}
-
-// --- Time zones ----------------------------------------------------------------------------------------------------
-
-interface Zones {
-  /** Of times that name no zone. */
-  fallback: string;
-  define(component: Component): void;
-  /** Returns the instant of a local time, which is given as if it were UTC; undefined in an unknown zone. */
-  instantOf(wall: string, tzid: string): string | undefined;
-}
-
-/**
- * The rules of a time zone that are followed: yearly, in one month, on a day that every year has. Of others, ical.js might
- * look for the next occurrence for ever.
- */
-const YEARLY =
-  /^RRULE:FREQ=YEARLY(?:;(?:INTERVAL=1|BYMONTH=(?:[1-9]|1[0-2])|BYDAY=(?:-1|\+?[1-4])(?:MO|TU|WE|TH|FR|SA|SU)|UNTIL=\d{8}(?:T\d{6}Z?)?|WKST=[A-Z]{2}))*$/i;
-/** Outlook's rules begin in 1601. */
-const YEARS = /^DTSTART[^:]*:(?:1[6-9]\d\d|20\d\d)\d{4}T\d{6}$/i;
-
-/** Returns the zones of a document: those that the runtime knows by their names, others by their definitions in it. */
-function createZones(fallback: string): Zones {
-  const names = new Map<string, string | undefined>();
-  const defined = new Map<string, ICAL.Timezone>();
-
-  /** Finds `Europe/Berlin` in `/freeassociation.sourceforge.net/Europe/Berlin`. */
-  function nameOf(tzid: string): string | undefined {
-    const known = names.get(tzid);
-    if (known !== undefined || names.has(tzid)) return known;
-    const parts = tzid.split('/');
-    const candidates = [tzid, parts.slice(-3).join('/'), parts.slice(-2).join('/')];
-    const name = candidates.find(isTimeZone);
-    if (names.size < ZONES_MAX) names.set(tzid, name);
-    return name;
-  }
-
-  return {
-    fallback,
-    define({ lines, inner }) {
-      const tzid = String(
-        readProperty(lines.find((one) => /^TZID\b/i.test(one)) ?? '')?.values[0] ?? '',
-      );
-      if (tzid === '' || nameOf(tzid) !== undefined || defined.size === ZONES_MAX) return;
-      const rules = inner.flatMap((one) => one.lines);
-      const isSafe = rules.every(
-        (line) =>
-          (!/^RRULE/i.test(line) || YEARLY.test(line)) &&
-          (!/^DTSTART/i.test(line) || YEARS.test(line)),
-      );
-      if (!isSafe) return;
-      const text = [
-        'BEGIN:VTIMEZONE',
-        ...lines,
-        ...inner.flatMap(({ name, lines: of }) => [`BEGIN:${name}`, ...of, `END:${name}`]),
-        'END:VTIMEZONE',
-      ].join('\r\n');
-      try {
-        const component = new ICAL.Component(ICAL.parse(text) as unknown as object[]);
-        defined.set(tzid, new ICAL.Timezone({ component, tzid }));
-      } catch {
-        // Then its times are taken in the time zone of the import, and the report says so.
-      }
-    },
-    instantOf(wall, tzid) {
-      const name = nameOf(tzid);
-      if (name !== undefined) return localInstant(wall, name);
-      const zone = defined.get(tzid);
-      if (!zone) return undefined;
-      const time = ICAL.Time.fromDateTimeString(wall.slice(0, 19));
-      time.zone = zone;
-      return localInstantOf(time.toJSDate().getTime());
-    },
-  };
 }

@@ -3,6 +3,8 @@ import { faultAt } from './foreign-task.ts';
 
 /** The longest line. A description of 20,000 characters that is not folded has at most 80,000 bytes. */
 const LINE_CHARACTERS_MAX = 1024 ** 2;
+/** What is read without a pause. */
+const PIECE_BYTES_MAX = 64 * 1024;
 
 export interface Line {
   /** From 1. */
@@ -12,22 +14,28 @@ export interface Line {
 }
 
 /**
- * Yields the lines of each chunk together, without a byte order mark. Lines end with LF or CRLF.
+ * Yields the lines that end in each piece together, without a byte order mark. Lines end with LF or CRLF.
  * @throws {Problem} `validation_failed` with the line: it is not UTF-8, or too long.
  */
 export async function* linesOf(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Line[]> {
   let number = 0;
   let rest = '';
-  for await (const text of textOf(chunks, () => number + 1)) {
+  for await (const text of textOf(piecesOf(chunks), () => number + 1)) {
     const texts = (rest + text).split('\n');
     rest = texts.pop() ?? '';
     if (rest.length > LINE_CHARACTERS_MAX)
       throw faultAt(number + texts.length + 1, 'is longer than a mebibyte', 'too_long');
     yield texts.map((line) => ({ number: ++number, text: line.replace(/\r$/, '') }));
-    // The event loop serves other requests between chunks.
+    // The event loop serves other requests between pieces.
     await new Promise(setImmediate);
   }
   if (rest !== '') yield [{ number: number + 1, text: rest.replace(/\r$/, '') }];
+}
+
+async function* piecesOf(chunks: AsyncIterable<Uint8Array>) {
+  for await (const chunk of chunks)
+    for (let at = 0; at < chunk.length; at += PIECE_BYTES_MAX)
+      yield chunk.subarray(at, at + PIECE_BYTES_MAX);
 }
 
 /**

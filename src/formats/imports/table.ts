@@ -8,6 +8,8 @@ const SEPARATORS = [',', ';', '\t'];
 const HEADER_CHARACTERS_MAX = 16 * 1024;
 /** A description of 20,000 characters has at most 80,000. */
 const RECORD_CHARACTERS_MAX = 1024 ** 2;
+/** Blank ones as well. */
+const ROWS_MAX = 200_000;
 const PIECE_CHARACTERS_MAX = 64 * 1024;
 
 /** A row by the names of its columns, in lower case. */
@@ -36,7 +38,11 @@ export async function readTable(chunks: AsyncIterable<Uint8Array>) {
 
   async function* rows(): AsyncGenerator<Row> {
     let item = 0;
+    let rowCount = 0;
     for await (const { record, line } of records) {
+      rowCount += 1;
+      if (rowCount > ROWS_MAX)
+        throw faultAt(line, `at most ${ROWS_MAX} rows: divide the document`, 'too_many');
       // Rows of bare separators stand between groups.
       if (record.every((cell) => cell.trim() === '')) continue;
       const cells = new Map(record.map((cell, place) => [header[place] ?? '', cell]));

@@ -8,6 +8,9 @@ import type { Row } from './table.ts';
 /** In the export 1 is urgent and 4 is none, the reverse of Todoist's API. Without a number there is none. */
 const PRIORITY: Record<string, number> = { '1': 4, '2': 3, '3': 2, '4': 0 };
 
+/** What begins a file in a comment; its JSON and two brackets follow. */
+const FILE = '[[file ';
+
 interface Above {
   indent: number;
   ref: string | undefined;
@@ -102,15 +105,16 @@ function addComment({ notes, task }: ForeignItem, { cells }: Row) {
   const text = (cells.get('content') ?? '').trim();
   const at = /^\d{4}-\d\d-\d\d/.exec(cells.get('date') ?? '')?.[0];
   // A file is JSON in brackets, behind the text.
-  const [, said = text, file] = /^(.*?)\s*\[\[file (\{.*\})\]\]$/s.exec(text) ?? [];
-  const attachment = file === undefined ? undefined : attachmentOf(file);
-  const paragraph = [said, attachment].filter(Boolean).join('\n');
+  const start = text.endsWith('}]]') ? text.lastIndexOf(FILE) : -1;
+  const said = start === -1 ? text : text.slice(0, start).trim();
+  const file = start === -1 ? '' : attachmentOf(text.slice(start + FILE.length, -2));
+  const paragraph = [said, file].filter(Boolean).join('\n');
   if (paragraph === '') return;
   task?.paragraphs.push(at ? `${at}: ${paragraph}` : paragraph);
   notes.push({ code: 'moved_to_description', field: 'note', value: paragraph });
 }
 
-function attachmentOf(json: string): string | undefined {
+function attachmentOf(json: string): string {
   try {
     const { file_name, file_url } = JSON.parse(json) as Record<string, unknown>;
     return `Attachment: ${[file_name, file_url].filter((one) => typeof one === 'string').join(' ')}`;
