@@ -507,6 +507,10 @@ export const dav_items = pgTable(
     text: text(),
     /** That of the task, which the text describes. */
     version: integer().notNull(),
+    /** The UID of the parent that the text names. */
+    parent_uid: text(),
+    /** The parent that the task had then; null where no task had that UID, or none that could be the parent. */
+    parent_id: uuid(),
     written_at: instant().notNull().default(sql`now()`),
     removed_at: instant(),
   },
@@ -519,6 +523,9 @@ export const dav_items = pgTable(
     }).onDelete('cascade'),
     uniqueIndex('dav_items_project_id_name_key').on(table.project_id, table.name),
     uniqueIndex('dav_items_project_id_uid_key').on(table.project_id, table.uid),
+    index('dav_items_project_id_parent_uid_idx')
+      .on(table.project_id, table.parent_uid)
+      .where(sql`${table.parent_uid} is not null and ${table.parent_id} is null`),
     index('dav_items_removed_at_idx').on(table.removed_at).where(isNotNull(table.removed_at)),
   ],
 );

@@ -25,6 +25,8 @@ export type TodoFields = Pick<
 export interface TodoItem {
   readonly uid: string;
   readonly fields: TodoFields;
+  /** The UID of the task of which it is a part (RELATED-TO, §3.8.4.5); null where it names none. */
+  readonly parentUid: string | null;
 }
 
 /** The precondition of RFC 4791 §5.3.2.1 that an item does not meet. */
@@ -60,7 +62,8 @@ export function readItem(text: string): TodoItem | ItemFault {
     todos.filter(isMaster).length > 1
   )
     return 'valid-calendar-object-resource';
-  return { uid, fields: fieldsOf(calendar) };
+  const parentUid = parentUidOf(masterOf(calendar) as ICAL.Component);
+  return { uid, fields: fieldsOf(calendar), parentUid: parentUid === uid ? null : parentUid };
 }
 
 /** Returns the calendar of a text that `readItem` has accepted. */
@@ -123,6 +126,16 @@ const textOf = (todo: ICAL.Component | undefined, name: string): string | undefi
   const value = todo?.getFirstProperty(name)?.toJSON()[3];
   return value === undefined || value === '' ? undefined : String(value);
 };
+
+/** Without a type, the relation is that to the parent. Another task may be a child, a sibling, or what an extension says. */
+const isToParent = (property: ICAL.Property) =>
+  /^parent$/i.test(property.getFirstParameter('reltype') || 'parent');
+
+function parentUidOf(todo: ICAL.Component): string | null {
+  const uid = todo.getAllProperties('related-to').find(isToParent)?.toJSON()[3];
+  const text = String(uid ?? '');
+  return text === '' || text.length > UID_LENGTH_MAX ? null : text;
+}
 
 function statusOf(todo: ICAL.Component): Task['status'] {
   const status = textOf(todo, 'status')?.toUpperCase();
@@ -220,14 +233,17 @@ const dayOf = (ms: number) => isoOf(ms).slice(0, 10);
 
 // --- Writing -----------------------------------------------------------------------------------------------
 
-/** Returns a task of the API as an item. The same task gives the same text. */
-export function writeItem(task: Task, uid: string): string {
+/**
+ * Returns a task of the API as an item. The same task gives the same text.
+ * @param parentUid of the task of which it is a part.
+ */
+export function writeItem(task: Task, uid: string, parentUid: string | null): string {
   const todo = new ICAL.Component('vtodo');
   todo.addPropertyWithValue('uid', uid);
   todo.addPropertyWithValue('dtstamp', instant(task.updated_at));
   todo.addPropertyWithValue('created', instant(task.created_at));
   todo.addPropertyWithValue('last-modified', instant(task.updated_at));
-  for (const lines of Object.values(linesOf(task)))
+  for (const lines of Object.values(linesOf(task, parentUid)))
     for (const property of lines) todo.addProperty(property);
   return [
     'BEGIN:VCALENDAR',
@@ -243,7 +259,7 @@ export function writeItem(task: Task, uid: string): string {
 type Facet = keyof ReturnType<typeof linesOf>;
 
 /** Returns the properties of a task, by facet. */
-function linesOf(task: Task) {
+function linesOf(task: Task, parentUid: string | null) {
   const { title, description, status, priority, due_at, due_on, labels, completed_at } = task;
   const categories = new ICAL.Property('categories');
   categories.setValues(labels.map(inOneLine));
@@ -258,7 +274,14 @@ function linesOf(task: Task) {
     priority: priority === 0 ? [] : [propertyOf('priority', PRIORITY[priority] ?? 0)],
     due: due_at || due_on ? [propertyOf('due', dueTime({ due_at, due_on }))] : [],
     labels: labels.length === 0 ? [] : [categories],
+    parent: parentUid === null ? [] : [relationTo(parentUid)],
   };
+}
+
+function relationTo(parentUid: string): ICAL.Property {
+  const relation = propertyOf('related-to', parentUid);
+  relation.setParameter('reltype', 'PARENT');
+  return relation;
 }
 
 function propertyOf(name: string, value: string | number | ICAL.Time): ICAL.Property {
@@ -294,6 +317,7 @@ const FACETS: Record<string, Facet> = {
   DUE: 'due',
   DURATION: 'due',
   CATEGORIES: 'labels',
+  'RELATED-TO': 'parent',
 };
 
 /** An item as its client wrote it. */
@@ -302,17 +326,19 @@ export interface StoredItem {
   readonly text: string;
   /** When it was written. */
   readonly written_at: string;
+  /** The parent that the task had then. */
+  readonly parent_id: string | null;
 }
 
 /** Returns the fields that a client would read from a task that no client has written. */
 export const fieldsShown = (task: Task): TodoFields =>
-  fieldsOf(calendarOf(writeItem(task, task.id)));
+  fieldsOf(calendarOf(writeItem(task, task.id, null)));
 
 /** Returns an item whose task has changed since a client wrote it. */
-export function updateItem(stored: StoredItem, task: Task): string {
+export function updateItem(stored: StoredItem, task: Task, parentUid: string | null): string {
   const calendar = calendarOf(stored.text);
   const changed = changedFacets(calendar, stored, task);
-  const properties = linesOf(task);
+  const properties = linesOf(task, parentUid);
   const added = [
     ...['dtstamp', 'last-modified'].map((name) => propertyOf(name, instant(task.updated_at))),
     ...[...changed].flatMap((facet) => properties[facet]),
@@ -333,6 +359,7 @@ export function updateItem(stored: StoredItem, task: Task): string {
       if (name === 'DTSTAMP' || name === 'LAST-MODIFIED') return [];
       if (name === 'PERCENT-COMPLETE' && changed.has('status')) return percentOf(line, task);
       if (name === 'DTSTART' && changed.has('due')) return startOf(line, calendar, task);
+      if (name === 'RELATED-TO' && /;RELTYPE="?(?!PARENT)/i.test(line)) return line;
       const facet = FACETS[name];
       return facet && changed.has(facet) ? [] : line;
     })
@@ -342,17 +369,18 @@ export function updateItem(stored: StoredItem, task: Task): string {
 /** Returns the facets in which a task differs from what its client has said. */
 function changedFacets(
   calendar: ICAL.Component,
-  { written_at }: StoredItem,
+  { written_at, parent_id }: StoredItem,
   task: Task,
 ): Set<Facet> {
   const said = fieldsOf(calendar);
   const shown = fieldsShown(task);
   const names = Object.keys(shown) as (keyof TodoFields)[];
-  const changed = new Set(
+  const changed = new Set<Facet>(
     names
       .filter((name) => JSON.stringify(shown[name]) !== JSON.stringify(said[name]))
       .map((name) => (name === 'due_at' || name === 'due_on' ? 'due' : name)),
   );
+  if (task.parent_id !== parent_id) changed.add('parent');
   // A client may take a status that is missing for unchanged.
   if (!masterOf(calendar)?.hasProperty('status')) changed.add('status');
   // Reopened, and done again.
@@ -394,7 +422,7 @@ function percentOf(line: string, { status }: Task): string[] {
 
 /** Returns the line of DTSTART, which has the form of DUE and is not after it (§3.8.2.3). */
 function startOf(line: string, calendar: ICAL.Component, task: Task): string {
-  const [due] = linesOf(task).due;
+  const [due] = linesOf(task, null).due;
   if (!due) return line;
   const todo = masterOf(calendar);
   const start = localOf(todo?.getFirstProperty('dtstart') ?? null);

@@ -1,5 +1,6 @@
 /** Tasks as the items of a CalDAV client: what it named them, and what it reads of them. */
 import { and, eq, inArray, type SQL, sql } from 'drizzle-orm';
+import { alias } from 'drizzle-orm/pg-core';
 import { visibleTo } from '../db/authorization.ts';
 import type { Database } from '../db/database.ts';
 import { arrayLiteral } from '../db/full-text.ts';
@@ -31,6 +32,13 @@ export interface DavItem extends DavItemTag {
   /** iCalendar, as the last client wrote it where nothing has changed since. */
   readonly text: string;
 }
+
+/** The items of parents. */
+const parents = alias(dav_items, 'parent_items');
+const itemOfParent = and(
+  eq(parents.task_id, tasks.parent_id),
+  eq(parents.project_id, tasks.project_id),
+);
 
 const itemOfTask = and(eq(dav_items.task_id, tasks.id), eq(dav_items.project_id, tasks.project_id));
 
@@ -153,19 +161,22 @@ async function selectItems(
         text: dav_items.text,
         version: dav_items.version,
         written_at: dav_items.written_at,
+        parent_id: dav_items.parent_id,
       },
+      parent_uid: parents.uid,
     })
     .from(tasks)
     .innerJoin(project_members, visibleTo(user, tasks.project_id))
     .leftJoin(dav_items, itemOfTask)
+    .leftJoin(parents, itemOfParent)
     .where(and(eq(tasks.project_id, projectId), condition))
     .orderBy(...oldestFirst(tasks))
     .limit(WALK_PAGE_ROWS);
-  return rows.map(({ task, item }) => {
+  return rows.map(({ task, item, parent_uid }) => {
     const { id, version, created_at, updated_at } = task;
     const name = item?.name ?? defaultName(id);
     const uid = item?.uid ?? id;
-    const text = textOf(task, uid, item);
+    const text = textOf(task, uid, item, parent_uid ?? task.parent_id);
     const tag = tagOf(id, version);
     return { id, name, uid, version, tag, created_at, updated_at, task, text };
   });
@@ -176,12 +187,15 @@ interface ItemRow {
   text: string | null;
   version: number;
   written_at: string;
+  parent_id: string | null;
 }
 
-function textOf(task: Task, uid: string, item: ItemRow | null): string {
-  if (!item || item.text === null) return writeItem(task, uid);
-  const stored = { uid, text: item.text, written_at: item.written_at };
-  return item.version === task.version ? item.text : updateItem(stored, task);
+function textOf(task: Task, uid: string, item: ItemRow | null, parentUid: string | null): string {
+  if (!item || item.text === null) return writeItem(task, uid, parentUid);
+  const { text, version, written_at, parent_id } = item;
+  return version === task.version
+    ? text
+    : updateItem({ uid, text, written_at, parent_id }, task, parentUid);
 }
 
 // --- Changes ---------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 /** Writes of CalDAV clients. A task and what the client wrote of it change in one transaction. */
 // Decision: docs/decisions/43-caldav-texts.md
-import { and, eq, isNotNull, lt, or, sql } from 'drizzle-orm';
+import { and, eq, isNotNull, isNull, lt, or, sql } from 'drizzle-orm';
 import {
   actorOf,
   projectWriteAccess,
@@ -66,26 +66,36 @@ export async function putItem(
   options: { retentionSeconds: number; hrefOf: (name: string) => string },
 ): Promise<WrittenItem> {
   readSent(text);
+  let mayHaveParent = true;
   if (name.length > DAV_NAME_LENGTH_MAX) throw unmet('c:valid-calendar-object-resource');
   for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt += 1) {
     const present = (await findItems(db, user, projectId, [name])).get(name);
     assertCondition(condition, present);
     const kept = present ? restoreCategories(text, present.text) : text;
-    const place = { projectId, name, text: kept, item: readSent(kept) };
+    const item = readSent(kept);
+    const parentId = mayHaveParent ? await findParentId(db, user, projectId, item) : null;
+    const place = { projectId, name, text: kept, item, parentId };
     if (await isTaken(db, user, place, present, options.hrefOf)) continue;
     if (present?.text === kept)
       return { isNew: false, tag: kept === text ? present.tag : undefined };
-    const tag = await onViolation(
+    const task = await onViolation(
       { dav_items_project_id_name_key: startsOver, dav_items_project_id_uid_key: startsOver },
       db.transaction(async (tx) => {
-        const task = present
+        const written = present
           ? await changeTask(tx, user, place, present)
           : await createNamedTask(tx, user, place, options.retentionSeconds);
-        await storeText(tx, task, place);
-        return tagOf(task.id, task.version);
+        await storeText(tx, written, place);
+        return written;
       }),
-    ).catch(unlessRefused);
-    if (tag !== undefined) return { isNew: !present, tag: kept === text ? tag : undefined };
+    ).catch((error) => {
+      if (!mayHaveParent || !isOfParent(error)) return unlessRefused(error);
+      // The text keeps what it says, and the task has no parent.
+      mayHaveParent = false;
+      return undefined;
+    });
+    if (!task) continue;
+    const version = await joinFamily(db, user, place, task, !present);
+    return { isNew: !present, tag: kept === text ? tagOf(task.id, version) : undefined };
   }
   throw new Problem('conflict', { detail: 'The item is being changed by others' });
 }
@@ -103,6 +113,8 @@ interface Place {
   name: string;
   text: string;
   item: TodoItem;
+  /** The task with the UID of the parent; null where there is none. */
+  parentId: string | null;
 }
 
 /** @throws {Problem} `precondition_failed`. */
@@ -152,10 +164,10 @@ const startsOver = () => new ChangedMeanwhile();
 async function createNamedTask(
   tx: Database,
   user: CurrentUser,
-  { projectId, name, item }: Place,
+  { projectId, name, item, parentId }: Place,
   retentionSeconds: number,
 ): Promise<Task> {
-  const { row } = await createTask(tx, user, projectId, item.fields);
+  const { row } = await createTask(tx, user, projectId, { ...item.fields, parent_id: parentId });
   await forgetGone(tx, projectId, name, item.uid, retentionSeconds);
   return row;
 }
@@ -191,10 +203,19 @@ async function forgetGone(
 
 async function storeText(
   tx: Database,
-  { id, version }: Pick<Task, 'id' | 'version'>,
+  { id, version, parent_id }: Task,
   { projectId, name, text, item }: Place,
 ) {
-  const row = { name, uid: item.uid, text, version, written_at: sql`now()`, removed_at: null };
+  const row = {
+    name,
+    uid: item.uid,
+    text,
+    version,
+    parent_uid: item.parentUid,
+    parent_id,
+    written_at: sql`now()`,
+    removed_at: null,
+  };
   await tx
     .insert(dav_items)
     .values({ project_id: projectId, task_id: id, ...row })
@@ -205,10 +226,10 @@ async function storeText(
 async function changeTask(
   tx: Database,
   user: CurrentUser,
-  { projectId, item }: Place,
+  { projectId, item, parentId }: Place,
   present: DavItem,
 ): Promise<Task> {
-  const patch = differenceOf(present, item);
+  const patch = differenceOf(present, item, parentId);
   try {
     const patched =
       Object.keys(patch).length === 0
@@ -225,14 +246,100 @@ async function changeTask(
 }
 
 /** Returns the fields in which an item differs from what its client has read. */
-function differenceOf({ text }: DavItem, { fields }: TodoItem): TaskPatch {
+function differenceOf(
+  { text, task }: DavItem,
+  { fields, parentUid }: TodoItem,
+  parentId: string | null,
+): TaskPatch {
   const read = readItem(text);
   const entries = Object.entries(fields) as [keyof TodoFields, unknown][];
   const changed = entries.filter(
     ([name, value]) =>
       typeof read === 'string' || JSON.stringify(read.fields[name]) !== JSON.stringify(value),
   );
-  return Object.fromEntries(changed);
+  // A parent may have come after the text that names it.
+  const hasMoved = typeof read === 'string' || read.parentUid !== parentUid || !task.parent_id;
+  return {
+    ...Object.fromEntries(changed),
+    ...(hasMoved && task.parent_id !== parentId && { parent_id: parentId }),
+  };
+}
+
+// --- Parents ---------------------------------------------------------------------------------------------------
+
+const findParentId = async (
+  db: Database,
+  user: CurrentUser,
+  projectId: string,
+  { parentUid }: TodoItem,
+): Promise<string | null> =>
+  parentUid === null ? null : ((await findItemByUid(db, user, projectId, parentUid))?.id ?? null);
+
+/** Returns whether a write was refused because of the parent: it is below the task, or the tree would be too deep. */
+const isOfParent = (error: unknown) =>
+  error instanceof Problem &&
+  error.particulars.errors?.some(({ location }) => location === 'body.parent_id');
+
+/** Up to this many tasks wait for one parent. */
+const CHILDREN_MAX = 200;
+
+/**
+ * Joins tasks whose parent was unknown when they were written: clients send them in any order, and at once. Each looks for the other
+ * after its own commit, so the later one finds it.
+ * @returns the version of the task, which is another one where it has got a parent.
+ */
+async function joinFamily(
+  db: Database,
+  user: CurrentUser,
+  { projectId, item }: Place,
+  task: Task,
+  isNew: boolean,
+): Promise<number> {
+  const waiting = isNew
+    ? await db
+        .select({ id: tasks.id, version: tasks.version })
+        .from(dav_items)
+        .innerJoin(tasks, and(eq(tasks.id, dav_items.task_id), eq(tasks.project_id, projectId)))
+        .where(
+          and(
+            eq(dav_items.project_id, projectId),
+            eq(dav_items.parent_uid, item.uid),
+            isNull(dav_items.parent_id),
+            isNull(tasks.parent_id),
+          ),
+        )
+        .limit(CHILDREN_MAX)
+    : [];
+  for (const child of waiting) await setParent(db, user, child, task.id);
+  if (item.parentUid === null || task.parent_id !== null) return task.version;
+  const parentId = await findParentId(db, user, projectId, item);
+  return parentId === null ? task.version : await setParent(db, user, task, parentId);
+}
+
+/** Makes a task a subtask, unless it has changed meanwhile or cannot be one. Its text, which says so already, stays. */
+async function setParent(
+  db: Database,
+  user: CurrentUser,
+  { id, version }: Pick<Task, 'id' | 'version'>,
+  parentId: string,
+): Promise<number> {
+  try {
+    const task = await patchTask(db, user, id, { parent_id: parentId }, [version]);
+    await db
+      .update(dav_items)
+      .set({ version: task.version, parent_id: parentId })
+      .where(
+        and(
+          eq(dav_items.task_id, id),
+          eq(dav_items.project_id, task.project_id),
+          eq(dav_items.version, version),
+        ),
+      );
+    return task.version;
+  } catch (error) {
+    if (error instanceof Problem) return version;
+    throw error;
+  }
 }
 
 /** Gives a task another version without another field, so that clients read again what a client has written beside its fields. */

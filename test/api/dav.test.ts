@@ -508,3 +508,124 @@ describe('what the API does not know', () => {
     expect((await dav.get(`${listOf(other)}1.ics`)).text).toContain('There before');
   });
 });
+
+describe('a parent', () => {
+  const child = (uid: string, parent: string, ...lines: string[]) =>
+    todoText(uid, `SUMMARY:${uid}`, `RELATED-TO;RELTYPE=PARENT:${parent}`, ...lines);
+
+  async function openTree() {
+    const opened = await open();
+    const put = async (uid: string, text: string) => {
+      const { status } = await opened.dav.put(`${opened.list}${uid}.ics`, text);
+      expect([uid, status]).toEqual([uid, expect.any(Number)]);
+      expect(status).toBeLessThan(300);
+    };
+    const relations = async (uid: string) =>
+      (await opened.dav.get(`${opened.list}${uid}.ics`)).text.match(/^RELATED-TO.*$/gm);
+    /** The titles of parents, by the titles of tasks. */
+    const tree = async () => {
+      const all: { id: string; title: string; parent_id: string | null }[] = await opened.tasks();
+      const titles = new Map(all.map(({ id, title }) => [id, title]));
+      return Object.fromEntries(
+        all.map(({ title, parent_id }) => [title, parent_id && titles.get(parent_id)]),
+      );
+    };
+    return { ...opened, put, relations, tree };
+  }
+
+  test('that a client names is the parent of the task, whichever of the two comes first', async () => {
+    const { dav, list, put, tree } = await openTree();
+    await put('early', child('early', 'trip'));
+    expect(await tree()).toEqual({ early: null });
+    const before = await dav.get(`${list}early.ics`);
+    const { syncToken } = await dav.sync(list);
+    await put('trip', todoText('trip', 'SUMMARY:trip'));
+    await put('late', child('late', 'trip').replace(';RELTYPE=PARENT', ''));
+    expect(await tree()).toEqual({ early: 'trip', trip: null, late: 'trip' });
+    // Its text is the same, and its tag is another.
+    const after = await dav.get(`${list}early.ics`);
+    expect(after.text).toBe(before.text);
+    expect(after.headers.get('etag')).not.toBe(before.headers.get('etag'));
+    expect((await dav.sync(list, syncToken)).responses.length).toBe(3);
+    expect((await dav.put(`${list}early.ics`, `${after.text}`)).headers.get('etag')).toBe(
+      after.headers.get('etag'),
+    );
+  });
+
+  test('and its children that come at once find each other', async () => {
+    const { put, tree } = await openTree();
+    const names = Array.from({ length: 10 }, (_, n) => `child ${n}`);
+    await Promise.all([
+      ...names.slice(0, 5).map((name) => put(name, child(name, 'trip'))),
+      put('trip', todoText('trip', 'SUMMARY:trip')),
+      ...names.slice(5).map((name) => put(name, child(name, 'trip'))),
+    ]);
+    expect(await tree()).toEqual({
+      trip: null,
+      ...Object.fromEntries(names.map((name) => [name, 'trip'])),
+    });
+  });
+
+  test('that the API sets, changes or removes is the one that clients read, and other relations stay', async () => {
+    const { ada, project, put, relations, tasks } = await openTree();
+    await put('trip', todoText('trip', 'SUMMARY:trip'));
+    await put('part', todoText('part', 'SUMMARY:part', 'RELATED-TO;RELTYPE=SIBLING:other'));
+    const all = await tasks();
+    const idOf = (title: string) => all.find((task: { title: string }) => task.title === title).id;
+    const sub = await ada.createTask(project.id, { title: 'sub', parent_id: idOf('trip') });
+    expect(await relations(sub.id)).toEqual(['RELATED-TO;RELTYPE=PARENT:trip']);
+    await ada.patch(`/tasks/${idOf('part')}`, { parent_id: sub.id });
+    expect(await relations('part')).toEqual([
+      'RELATED-TO;RELTYPE=SIBLING:other',
+      `RELATED-TO;RELTYPE=PARENT:${sub.id}`,
+    ]);
+    await ada.patch(`/tasks/${idOf('part')}`, { parent_id: null });
+    expect(await relations('part')).toEqual(['RELATED-TO;RELTYPE=SIBLING:other']);
+  });
+
+  test('that a client changes or removes is changed or removed in the task', async () => {
+    const { put, tree, relations, ada, tasks } = await openTree();
+    for (const uid of ['one', 'two']) await put(uid, todoText(uid, `SUMMARY:${uid}`));
+    await put('part', child('part', 'one'));
+    await put('part', child('part', 'two', 'PRIORITY:1'));
+    expect((await tree()).part).toBe('two');
+    // A field that the API changes meanwhile does not touch it.
+    const [{ id }] = (await tasks()).filter(({ title }: { title: string }) => title === 'part');
+    await ada.patch(`/tasks/${id}`, { priority: 2 });
+    expect(await relations('part')).toEqual(['RELATED-TO;RELTYPE=PARENT:two']);
+    await put('part', todoText('part', 'SUMMARY:part'));
+    expect((await tree()).part).toBeNull();
+  });
+
+  test('that cannot be one stays in the text alone', async () => {
+    const { put, tree, relations } = await openTree();
+    await put('a', child('a', 'c'));
+    await put('b', child('b', 'a'));
+    // A circle, a task that is its own parent, and a sixth level.
+    await put('c', child('c', 'b'));
+    await put('self', child('self', 'self'));
+    for (const [n, uid] of ['l1', 'l2', 'l3', 'l4', 'l5', 'l6'].entries())
+      await put(uid, child(uid, `l${n}`));
+    const found = await tree();
+    expect([found.self, found.l2, found.l5, found.l6]).toEqual([null, 'l1', 'l4', null]);
+    const circle = [found.a, found.b, found.c];
+    expect(circle.filter((parent) => parent === null).length).toBe(1);
+    for (const uid of ['c', 'self', 'l6']) expect((await relations(uid))?.length).toBe(1);
+    await put('l6', child('l6', 'l5', 'PRIORITY:1'));
+    expect((await tree()).l6).toBeNull();
+  });
+
+  test('takes its parts along to the trash', async () => {
+    const { dav, list, put, tree } = await openTree();
+    await put('trip', todoText('trip', 'SUMMARY:trip'));
+    await put('part', child('part', 'trip'));
+    const { syncToken } = await dav.sync(list);
+    await dav.delete(`${list}trip.ics`);
+    expect(await tree()).toEqual({});
+    const { responses } = await dav.sync(list, syncToken);
+    expect(responses.map(({ href }) => href).sort()).toEqual([
+      `${list}part.ics`,
+      `${list}trip.ics`,
+    ]);
+  });
+});
