@@ -1,5 +1,5 @@
 /**
- * `bun run bench:mcp`: what the tools cost a model, in tokens; ten usual jobs of an agent, in calls and tokens, beside the
+ * `bun run bench:mcp`: what the tools cost a model, in tokens; eleven usual jobs of an agent, in calls and tokens, beside the
  * operations of the API; calls a second and latency beside the requests that do the same. With `--converter` it also counts
  * the tools that a converter of OpenAPI makes, which it installs by npm. Prints tables and asserts nothing.
  */
@@ -203,6 +203,26 @@ const jobsFor = (fellow: string): Job[] => [
     },
   },
   {
+    what: 'comment on two tasks, and read what was said',
+    async byTools(call) {
+      const { tasks } = await call('find_tasks', { project: 'Project 2', limit: 2 });
+      await call('comment', {
+        comments: tasks.map(({ id: task }: Json) => ({ task, body: 'Moved here on Monday.' })),
+      });
+      await call('read_tasks', { ids: tasks.map(({ id }: Json) => id) });
+    },
+    async byOperations(send) {
+      const { id: projectId } = await projectNamed(send, 'Project 2');
+      const { items } = await send(
+        'GET',
+        `/tasks/projects/${projectId}?status=todo,in_progress&sort=due_at&limit=2`,
+      );
+      for (const { id } of items)
+        await send('POST', `/tasks/${id}/comments`, { body: 'Moved here on Monday.' });
+      for (const { id } of items) await send('GET', `/tasks/${id}/comments`);
+    },
+  },
+  {
     what: 'delete what was done',
     async byTools(call) {
       const { tasks } = await call('find_tasks', { project: 'Kitchen', status: ['done'] });
@@ -295,7 +315,7 @@ async function walkJobs(url: string) {
     });
     console.log(`| ${job.what} | ${figures.join(' | ')} |`);
   }
-  console.log(`| all ten | ${sums.join(' | ')} |`);
+  console.log(`| all eleven | ${sums.join(' | ')} |`);
 }
 
 /** Adds a member to the project of the first job; no job counts it. */

@@ -8,6 +8,7 @@
  */
 import { readFile, rename, writeFile } from 'node:fs/promises';
 import {
+  type Comment,
   createClient,
   type Event,
   ProblemError,
@@ -21,6 +22,7 @@ const WAIT_SECONDS = 30;
 
 interface Project extends ProjectRow {
   tasks: Record<string, Task>;
+  comments: Record<string, Comment>;
   /** Role by user id. */
   members: Record<string, string>;
 }
@@ -45,11 +47,14 @@ export async function mirror(url: string, token: string, file: string, signal: A
   /** Reads a snapshot into the copy; of one project, on top of a cursor. */
   async function read(copy: Copy, query: { project_id?: string[]; since?: string }) {
     for await (const page of changes.snapshot(query, { signal })) {
-      for (const row of page.projects) copy.projects[row.id] = { ...row, tasks: {}, members: {} };
+      for (const row of page.projects)
+        copy.projects[row.id] = { ...row, tasks: {}, comments: {}, members: {} };
       for (const { project_id, user_id, role } of page.members)
         Object.assign(copy.projects[project_id]?.members ?? {}, { [user_id]: role });
       for (const task of page.tasks)
         Object.assign(copy.projects[task.project_id]?.tasks ?? {}, { [task.id]: task });
+      for (const { project_id, ...comment } of page.comments)
+        Object.assign(copy.projects[project_id]?.comments ?? {}, { [comment.id]: comment });
       if (page.complete) copy.cursor = page.cursor;
     }
   }
@@ -70,12 +75,30 @@ export async function mirror(url: string, token: string, file: string, signal: A
         project.tasks[id] = { ...fields, id, project_id, version } as Task;
     } else if (action === 'task.updated') {
       if (task && version > task.version) Object.assign(task, fields, { version });
-    } else if (action === 'task.deleted') delete project.tasks[id];
+    } else if (action === 'task.deleted') {
+      delete project.tasks[id];
+      for (const comment of Object.values(project.comments))
+        if (comment.task_id === id) delete project.comments[comment.id];
+    } else if (action.startsWith('comment.')) applyToComments(project, event);
     else if (action === 'member.removed') delete project.members[id];
     else if (action === 'member.added' || action === 'member.updated')
       project.members[id] = String(fields.role);
     if (action === 'member.updated' && id === copy.user_id)
       Object.assign(project, { role: fields.role });
+  }
+
+  /** Applies an event of a comment. It says how many comments its task has, whether it comes for the first time or again. */
+  function applyToComments({ tasks, comments }: Project, event: Event) {
+    const { action, subject_id: id, version } = event;
+    const { comment_count, ...fields } = event.fields as Partial<Comment & Task>;
+    const task = tasks[fields.task_id ?? ''];
+    if (task && comment_count !== undefined) task.comment_count = comment_count;
+    const comment = comments[id];
+    if (action === 'comment.deleted') delete comments[id];
+    else if (action === 'comment.created') {
+      if (!comment || version > comment.version)
+        comments[id] = { ...fields, id, version } as Comment;
+    } else if (comment && version > comment.version) Object.assign(comment, fields, { version });
   }
 
   async function save(copy: Copy) {

@@ -38,6 +38,7 @@ import { apiTokens } from './routes/api-tokens.ts';
 import { caldav, caldavDiscovery } from './routes/caldav.ts';
 import { calendar, secretCalendar } from './routes/calendar.ts';
 import { calendarAddresses } from './routes/calendar-addresses.ts';
+import { comments } from './routes/comments.ts';
 import { changeStream, events } from './routes/events.ts';
 import { health } from './routes/health.ts';
 import { acceptances, invitations } from './routes/invitations.ts';
@@ -107,6 +108,7 @@ export function createApi(platform: Platform, calendars = createLastCalendars(pl
     .use(caldav(platform, davUser(jwt, cached)))
     .use(tasks(platform, withUser))
     .use(trash(platform, withUser))
+    .use(comments(platform, withUser))
     .use(labels(platform, withUser))
     .use(events(platform, withUser, poll))
     .use(changeStream(platform, streamRoutes(platform, streamUser(jwt, cached)), changes))

@@ -918,6 +918,52 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/tasks/{task_id}/comments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the comments of a task */
+        get: operations["listComments"];
+        put?: never;
+        /**
+         * Comment on a task
+         * @description Allowed for owners and editors, and for viewers where the project has `viewers_may_comment`. A task has up to 1000 comments.
+         */
+        post: operations["createComment"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/comments/{comment_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get a comment */
+        get: operations["readComment"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a comment
+         * @description Allowed for the owner of the project, and for its author, who has to be allowed to comment still.
+         */
+        delete: operations["deleteComment"];
+        options?: never;
+        head?: never;
+        /**
+         * Edit a comment
+         * @description Allowed for its author, who has to be allowed to comment still.
+         */
+        patch: operations["patchComment"];
+        trace?: never;
+    };
     "/labels": {
         parameters: {
             query?: never;
@@ -1289,6 +1335,80 @@ export interface components {
              */
             next_cursor: string;
         };
+        Comment: {
+            /**
+             * Format: uuid
+             * @description The comment.
+             * @example 019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23
+             */
+            id: string;
+            /**
+             * Format: uuid
+             * @description The task it belongs to.
+             * @example 019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23
+             */
+            task_id: string;
+            /**
+             * @description The author; null after the account was deleted.
+             * @example 019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23
+             */
+            author_id: string | null;
+            /**
+             * @description Markdown, kept and returned as text.
+             * @example Slate, please: it hides **everything**.
+             */
+            body: string;
+            /**
+             * Format: date-time
+             * @description When the comment was written.
+             * @example 2026-11-23T03:14:07.123Z
+             */
+            created_at: string;
+            /**
+             * @description When the comment was last edited; null if it never was.
+             * @example null
+             */
+            edited_at: string | null;
+            /**
+             * Format: int32
+             * @description Increases by one with each edit.
+             * @example 1
+             */
+            version: number;
+        };
+        CommentCreate: {
+            /**
+             * Format: uuid
+             * @description A UUIDv7 that you choose for the comment, not more than a day ahead of the clock. If it exists, the response is `id_taken`. If omitted, the server chooses one.
+             */
+            id?: string;
+            /**
+             * @description Markdown, kept and returned as text.
+             * @example Slate, please: it hides **everything**.
+             */
+            body: string;
+        };
+        CommentPage: {
+            items: components["schemas"]["Comment"][];
+            /**
+             * @description Send it as `cursor` to get the next page; null on the last page.
+             * @example WyJwcm9qZWN0cyJd
+             */
+            next_cursor: string | null;
+        };
+        /** @description A merge patch (RFC 7396): an omitted field keeps its value. */
+        CommentPatch: {
+            /**
+             * @description Markdown, kept and returned as text.
+             * @example Slate, please: it hides **everything**.
+             */
+            body?: string;
+            /**
+             * Format: int32
+             * @description Write only on this version, as `If-Match` does.
+             */
+            version?: number;
+        };
         Credentials: {
             /**
              * @description Sent by OAuth2 clients (RFC 6749); optional.
@@ -1342,7 +1462,7 @@ export interface components {
              */
             actor_token: string | null;
             /**
-             * @description What happened. A task that moves to another project is `task.deleted` in the one and `task.created` in the other, with its id and its next version. `task.restored` is a task that left the trash. `access.granted` and `access.lost` are sent only to you: after the first you can see the project, after the second you cannot, whether it was deleted or not. `project.deleted` and `project.restored` are in its history.
+             * @description What happened. A task that moves to another project is `task.deleted` in the one and `task.created` in the other, with its id and its next version, and a `comment.created` for each of its comments. `task.restored` is a task that left the trash, followed by its comments as well. Comments leave with their task without an event of their own. `access.granted` and `access.lost` are sent only to you: after the first you can see the project, after the second you cannot, whether it was deleted or not. `project.deleted` and `project.restored` are in its history.
              * @example task.updated
              */
             action: components["schemas"]["EventAction"];
@@ -1359,18 +1479,18 @@ export interface components {
             subject: components["schemas"]["EventSubject"];
             /**
              * Format: uuid
-             * @description The id of the task, of the project, or of the user who is a member.
+             * @description The id of the task, comment or project, or of the user who is a member.
              * @example 019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23
              */
             subject_id: string;
             /**
              * Format: int32
-             * @description The version after this change, of the task or otherwise of the project; 0 after a deletion.
+             * @description The version after this change, of the task or comment, or otherwise of the project; 0 after a deletion.
              * @example 2
              */
             version: number;
             /**
-             * @description The changed fields with their new values; all fields of a new or restored resource, and those that a deleted task had.
+             * @description The changed fields with their new values; all fields of a new or restored resource, and those that a deleted task had. An event of a comment always has its `task_id`, and, where there is one comment more or less, `comment_count`: how many the task has now.
              * @example {
              *       "status": "done"
              *     }
@@ -1380,7 +1500,7 @@ export interface components {
             };
         };
         /** @enum {string} */
-        EventAction: "project.created" | "project.updated" | "project.deleted" | "project.restored" | "member.added" | "member.updated" | "member.removed" | "task.created" | "task.updated" | "task.deleted" | "task.restored" | "access.granted" | "access.lost";
+        EventAction: "project.created" | "project.updated" | "project.deleted" | "project.restored" | "member.added" | "member.updated" | "member.removed" | "task.created" | "task.updated" | "task.deleted" | "task.restored" | "comment.created" | "comment.updated" | "comment.deleted" | "access.granted" | "access.lost";
         EventPage: {
             items: components["schemas"]["Event"][];
             /**
@@ -1390,7 +1510,41 @@ export interface components {
             next_cursor: string | null;
         };
         /** @enum {string} */
-        EventSubject: "project" | "member" | "task";
+        EventSubject: "project" | "member" | "task" | "comment";
+        ExportedComment: {
+            /**
+             * Format: uuid
+             * @description A UUIDv7 that you choose for the comment in an import, not more than a day ahead of the clock. If it exists, the response is `id_taken`. If omitted, the server chooses one.
+             */
+            id?: string;
+            /**
+             * Format: uuid
+             * @description The `ref` of its task, which comes before it. A comment on a task that is not in the document is left out by an import.
+             * @example 019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23
+             */
+            task: string;
+            /**
+             * @description Markdown, kept and returned as text.
+             * @example Slate, please: it hides **everything**.
+             */
+            body: string;
+            /**
+             * @description The user name of the author; null after the account was deleted.
+             * @example ada
+             */
+            author: string | null;
+            /**
+             * Format: date-time
+             * @description When the comment was written.
+             * @example 2026-11-23T03:14:07.123Z
+             */
+            created_at: string;
+            /**
+             * @description When the comment was last edited; null if it never was.
+             * @example null
+             */
+            edited_at: string | null;
+        };
         ExportedProject: {
             /**
              * Format: uuid
@@ -1418,6 +1572,11 @@ export interface components {
              * @example 2026-11-23T03:14:07.123Z
              */
             updated_at: string;
+            /**
+             * @description Whether viewers may write comments. False in a new project.
+             * @example false
+             */
+            viewers_may_comment?: boolean;
         };
         ExportedTask: {
             /**
@@ -1485,7 +1644,7 @@ export interface components {
             created_by: string | null;
             /**
              * Format: uuid
-             * @description A name of this task in the document, to which other tasks refer. It is no id after an import.
+             * @description A name of this task in the document, to which other tasks and comments refer. It is no id after an import.
              * @example 019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23
              */
             ref?: string;
@@ -2072,6 +2231,11 @@ export interface components {
              */
             archived_at: string | null;
             /**
+             * @description Whether viewers may write comments. False in a new project.
+             * @example false
+             */
+            viewers_may_comment: boolean;
+            /**
              * Format: date-time
              * @description When the project was created.
              * @example 2026-11-23T03:14:07.123Z
@@ -2106,7 +2270,7 @@ export interface components {
             /** @example New tiles, new light */
             description?: string | null;
         };
-        /** @description A project with its tasks: users are named by user name. Each task is on its own line. An export has no ids. */
+        /** @description A project with its tasks and their comments: users are named by user name. Each task and each comment is on its own line. An export has no ids. */
         ProjectExport: {
             /**
              * @constant
@@ -2124,6 +2288,8 @@ export interface components {
             project: components["schemas"]["ExportedProject"];
             /** @description The tasks, oldest first. */
             tasks: components["schemas"]["ExportedTask"][];
+            /** @description The comments on these tasks, which come before them, oldest first. */
+            comments?: components["schemas"]["ExportedComment"][];
         };
         ProjectImported: {
             project: components["schemas"]["Project"];
@@ -2133,6 +2299,12 @@ export interface components {
              * @example 1
              */
             tasks: number;
+            /**
+             * Format: int32
+             * @description The number of comments.
+             * @example 0
+             */
+            comments: number;
             /**
              * Format: int32
              * @description The number of tasks that lost their assignee, because that user is not a member of the new project.
@@ -2183,6 +2355,11 @@ export interface components {
              */
             archived?: boolean;
             /**
+             * @description Whether viewers may write comments. False in a new project.
+             * @example false
+             */
+            viewers_may_comment?: boolean;
+            /**
              * Format: int32
              * @description Write only on this version, as `If-Match` does.
              */
@@ -2205,6 +2382,11 @@ export interface components {
              */
             archived_at: string | null;
             /**
+             * @description Whether viewers may write comments. False in a new project.
+             * @example false
+             */
+            viewers_may_comment: boolean;
+            /**
              * Format: date-time
              * @description When the project was created.
              * @example 2026-11-23T03:14:07.123Z
@@ -2224,6 +2406,7 @@ export interface components {
             version: number;
             members: components["schemas"]["Member"][];
             tasks: components["schemas"]["Task"][];
+            comments: components["schemas"]["Comment"][];
         };
         Refresh: {
             /**
@@ -2275,6 +2458,8 @@ export interface components {
         };
         /** @enum {string} */
         Role: "owner" | "editor" | "viewer";
+        /** @enum {string} */
+        SearchedText: "title" | "description" | "comments";
         Session: {
             /**
              * Format: uuid
@@ -2324,16 +2509,64 @@ export interface components {
              */
             next_cursor: string | null;
         };
-        /** @description A page of a snapshot. A project comes before its members and tasks, in this page or an earlier one. Store each row in place of one with the same id: a task that moves meanwhile can come twice, and the later row is the newer one. */
+        /** @description A page of a snapshot. A project comes before its members, its tasks and the comments on them, in this page or an earlier one. A comment may come whose task is new or has moved: the changes bring the task, or take it away with its comments. Store each row in place of one with the same id: a task that moves meanwhile can come twice, and the later row is the newer one. */
         Snapshot: {
             projects: components["schemas"]["Project"][];
             members: components["schemas"]["SnapshotMember"][];
             tasks: components["schemas"]["Task"][];
+            comments: components["schemas"]["SnapshotComment"][];
             /**
              * @description Whether this is the last page of the snapshot; then `next_cursor` is where the changes go on.
              * @example true
              */
             complete: boolean;
+        };
+        SnapshotComment: {
+            /**
+             * Format: uuid
+             * @description The project.
+             * @example 019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23
+             */
+            project_id: string;
+            /**
+             * Format: uuid
+             * @description The comment.
+             * @example 019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23
+             */
+            id: string;
+            /**
+             * Format: uuid
+             * @description The task it belongs to.
+             * @example 019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23
+             */
+            task_id: string;
+            /**
+             * @description The author; null after the account was deleted.
+             * @example 019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23
+             */
+            author_id: string | null;
+            /**
+             * @description Markdown, kept and returned as text.
+             * @example Slate, please: it hides **everything**.
+             */
+            body: string;
+            /**
+             * Format: date-time
+             * @description When the comment was written.
+             * @example 2026-11-23T03:14:07.123Z
+             */
+            created_at: string;
+            /**
+             * @description When the comment was last edited; null if it never was.
+             * @example null
+             */
+            edited_at: string | null;
+            /**
+             * Format: int32
+             * @description Increases by one with each edit.
+             * @example 1
+             */
+            version: number;
         };
         SnapshotMember: {
             /**
@@ -2464,6 +2697,12 @@ export interface components {
              * @example 1
              */
             version: number;
+            /**
+             * Format: int32
+             * @description How many comments the task has. It changes without a new version of the task.
+             * @example 0
+             */
+            comment_count: number;
             subtask_counts?: components["schemas"]["SubtaskCounts"];
             /**
              * @description Whether a task of `blocked_by` is open, with `expand=progress`.
@@ -2816,6 +3055,12 @@ export interface components {
              * @example 019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23
              */
             readonly created_by?: string | null;
+            /**
+             * Format: int32
+             * @description How many comments the task has. It changes without a new version of the task.
+             * @example 0
+             */
+            readonly comment_count?: number;
         };
         /** @enum {string} */
         TaskStatus: "todo" | "in_progress" | "done" | "cancelled";
@@ -3029,7 +3274,7 @@ export interface components {
              *       "task.updated"
              *     ]
              */
-            actions: ("project.created" | "project.updated" | "project.deleted" | "project.restored" | "member.added" | "member.updated" | "member.removed" | "task.created" | "task.updated" | "task.deleted" | "task.restored" | "access.granted" | "access.lost")[] | null;
+            actions: ("project.created" | "project.updated" | "project.deleted" | "project.restored" | "member.added" | "member.updated" | "member.removed" | "task.created" | "task.updated" | "task.deleted" | "task.restored" | "comment.created" | "comment.updated" | "comment.deleted" | "access.granted" | "access.lost")[] | null;
             /**
              * @description `active` delivers. `paused` and `disabled` keep their place.
              * @example active
@@ -3100,7 +3345,7 @@ export interface components {
              *       "task.updated"
              *     ]
              */
-            actions?: ("project.created" | "project.updated" | "project.deleted" | "project.restored" | "member.added" | "member.updated" | "member.removed" | "task.created" | "task.updated" | "task.deleted" | "task.restored" | "access.granted" | "access.lost")[] | null;
+            actions?: ("project.created" | "project.updated" | "project.deleted" | "project.restored" | "member.added" | "member.updated" | "member.removed" | "task.created" | "task.updated" | "task.deleted" | "task.restored" | "comment.created" | "comment.updated" | "comment.deleted" | "access.granted" | "access.lost")[] | null;
             /** @description Signs the deliveries (Standard Webhooks 1.0). Omitted: the server makes one. */
             secret?: string;
         };
@@ -3133,7 +3378,7 @@ export interface components {
              *       "task.updated"
              *     ]
              */
-            actions: ("project.created" | "project.updated" | "project.deleted" | "project.restored" | "member.added" | "member.updated" | "member.removed" | "task.created" | "task.updated" | "task.deleted" | "task.restored" | "access.granted" | "access.lost")[] | null;
+            actions: ("project.created" | "project.updated" | "project.deleted" | "project.restored" | "member.added" | "member.updated" | "member.removed" | "task.created" | "task.updated" | "task.deleted" | "task.restored" | "comment.created" | "comment.updated" | "comment.deleted" | "access.granted" | "access.lost")[] | null;
             /**
              * @description `active` delivers. `paused` and `disabled` keep their place.
              * @example active
@@ -3289,7 +3534,7 @@ export interface components {
              *       "task.updated"
              *     ]
              */
-            actions?: ("project.created" | "project.updated" | "project.deleted" | "project.restored" | "member.added" | "member.updated" | "member.removed" | "task.created" | "task.updated" | "task.deleted" | "task.restored" | "access.granted" | "access.lost")[] | null;
+            actions?: ("project.created" | "project.updated" | "project.deleted" | "project.restored" | "member.added" | "member.updated" | "member.removed" | "task.created" | "task.updated" | "task.deleted" | "task.restored" | "comment.created" | "comment.updated" | "comment.deleted" | "access.granted" | "access.lost")[] | null;
             /**
              * @description `active` continues where the webhook stopped, also one that was disabled. `paused` keeps its place.
              * @example active
@@ -4085,6 +4330,15 @@ export interface operations {
                  * @example tiles kit
                  */
                 q?: string;
+                /**
+                 * @description Where `q` looks, by default in `title,description`. All words have to occur in the title and the description together, or, with `comments`, in one comment.
+                 * @example [
+                 *       "title",
+                 *       "description",
+                 *       "comments"
+                 *     ]
+                 */
+                in?: components["schemas"]["SearchedText"][];
             };
             header?: {
                 /**
@@ -5464,6 +5718,7 @@ export interface operations {
                      *           "name": "Kitchen",
                      *           "description": "New tiles, new light",
                      *           "archived_at": null,
+                     *           "viewers_may_comment": false,
                      *           "created_at": "2026-11-23T03:14:07.123Z",
                      *           "updated_at": "2026-11-23T03:14:07.123Z",
                      *           "version": 1,
@@ -5496,11 +5751,23 @@ export interface operations {
                      *               "updated_at": "2026-11-23T03:14:07.123Z",
                      *               "created_by": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
                      *               "version": 1,
+                     *               "comment_count": 0,
                      *               "subtask_counts": {
                      *                 "open": 2,
                      *                 "done": 1
                      *               },
                      *               "is_blocked": false
+                     *             }
+                     *           ],
+                     *           "comments": [
+                     *             {
+                     *               "id": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *               "task_id": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *               "author_id": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *               "body": "Slate, please: it hides **everything**.",
+                     *               "created_at": "2026-11-23T03:14:07.123Z",
+                     *               "edited_at": null,
+                     *               "version": 1
                      *             }
                      *           ]
                      *         }
@@ -5567,6 +5834,7 @@ export interface operations {
                      *           "name": "Kitchen",
                      *           "description": "New tiles, new light",
                      *           "archived_at": null,
+                     *           "viewers_may_comment": false,
                      *           "created_at": "2026-11-23T03:14:07.123Z",
                      *           "updated_at": "2026-11-23T03:14:07.123Z",
                      *           "version": 1,
@@ -5627,6 +5895,7 @@ export interface operations {
                      *       "name": "Kitchen",
                      *       "description": "New tiles, new light",
                      *       "archived_at": null,
+                     *       "viewers_may_comment": false,
                      *       "created_at": "2026-11-23T03:14:07.123Z",
                      *       "updated_at": "2026-11-23T03:14:07.123Z",
                      *       "version": 1,
@@ -5682,6 +5951,7 @@ export interface operations {
                      *       "name": "Kitchen",
                      *       "description": "New tiles, new light",
                      *       "archived_at": null,
+                     *       "viewers_may_comment": false,
                      *       "created_at": "2026-11-23T03:14:07.123Z",
                      *       "updated_at": "2026-11-23T03:14:07.123Z",
                      *       "version": 1,
@@ -5772,7 +6042,8 @@ export interface operations {
                  * @example {
                  *       "name": "Kitchen",
                  *       "description": "New tiles, new light",
-                 *       "archived": false
+                 *       "archived": false,
+                 *       "viewers_may_comment": false
                  *     }
                  */
                 "application/json": components["schemas"]["ProjectPatch"];
@@ -5780,7 +6051,8 @@ export interface operations {
                  * @example {
                  *       "name": "Kitchen",
                  *       "description": "New tiles, new light",
-                 *       "archived": false
+                 *       "archived": false,
+                 *       "viewers_may_comment": false
                  *     }
                  */
                 "application/merge-patch+json": components["schemas"]["ProjectPatch"];
@@ -5803,6 +6075,7 @@ export interface operations {
                      *       "name": "Kitchen",
                      *       "description": "New tiles, new light",
                      *       "archived_at": null,
+                     *       "viewers_may_comment": false,
                      *       "created_at": "2026-11-23T03:14:07.123Z",
                      *       "updated_at": "2026-11-23T03:14:07.123Z",
                      *       "version": 1,
@@ -6322,6 +6595,15 @@ export interface operations {
                  * @example tiles kit
                  */
                 q?: string;
+                /**
+                 * @description Where `q` looks, by default in `title,description`. All words have to occur in the title and the description together, or, with `comments`, in one comment.
+                 * @example [
+                 *       "title",
+                 *       "description",
+                 *       "comments"
+                 *     ]
+                 */
+                in?: components["schemas"]["SearchedText"][];
             };
             header?: never;
             path: {
@@ -6351,7 +6633,8 @@ export interface operations {
                      *         "description": "New tiles, new light",
                      *         "archived_at": null,
                      *         "created_at": "2026-11-23T03:14:07.123Z",
-                     *         "updated_at": "2026-11-23T03:14:07.123Z"
+                     *         "updated_at": "2026-11-23T03:14:07.123Z",
+                     *         "viewers_may_comment": false
                      *       },
                      *       "tasks": [
                      *         {
@@ -6370,6 +6653,15 @@ export interface operations {
                      *           "created_by": "ada",
                      *           "ref": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
                      *           "blocked_by": []
+                     *         }
+                     *       ],
+                     *       "comments": [
+                     *         {
+                     *           "task": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *           "body": "Slate, please: it hides **everything**.",
+                     *           "author": "ada",
+                     *           "created_at": "2026-11-23T03:14:07.123Z",
+                     *           "edited_at": null
                      *         }
                      *       ]
                      *     }
@@ -6431,7 +6723,8 @@ export interface operations {
                  *         "description": "New tiles, new light",
                  *         "archived_at": null,
                  *         "created_at": "2026-11-23T03:14:07.123Z",
-                 *         "updated_at": "2026-11-23T03:14:07.123Z"
+                 *         "updated_at": "2026-11-23T03:14:07.123Z",
+                 *         "viewers_may_comment": false
                  *       },
                  *       "tasks": [
                  *         {
@@ -6450,6 +6743,15 @@ export interface operations {
                  *           "created_by": "ada",
                  *           "ref": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
                  *           "blocked_by": []
+                 *         }
+                 *       ],
+                 *       "comments": [
+                 *         {
+                 *           "task": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                 *           "body": "Slate, please: it hides **everything**.",
+                 *           "author": "ada",
+                 *           "created_at": "2026-11-23T03:14:07.123Z",
+                 *           "edited_at": null
                  *         }
                  *       ]
                  *     }
@@ -6527,12 +6829,14 @@ export interface operations {
                      *         "name": "Kitchen",
                      *         "description": "New tiles, new light",
                      *         "archived_at": null,
+                     *         "viewers_may_comment": false,
                      *         "created_at": "2026-11-23T03:14:07.123Z",
                      *         "updated_at": "2026-11-23T03:14:07.123Z",
                      *         "version": 1,
                      *         "role": "owner"
                      *       },
                      *       "tasks": 1,
+                     *       "comments": 0,
                      *       "unassigned_total": 1,
                      *       "unassigned": [
                      *         {
@@ -6547,6 +6851,7 @@ export interface operations {
                      *           "name": "Kitchen",
                      *           "description": "New tiles, new light",
                      *           "archived_at": null,
+                     *           "viewers_may_comment": false,
                      *           "created_at": "2026-11-23T03:14:07.123Z",
                      *           "updated_at": "2026-11-23T03:14:07.123Z",
                      *           "version": 1,
@@ -6739,6 +7044,15 @@ export interface operations {
                  * @example tiles kit
                  */
                 q?: string;
+                /**
+                 * @description Where `q` looks, by default in `title,description`. All words have to occur in the title and the description together, or, with `comments`, in one comment.
+                 * @example [
+                 *       "title",
+                 *       "description",
+                 *       "comments"
+                 *     ]
+                 */
+                in?: components["schemas"]["SearchedText"][];
             };
             header?: {
                 /**
@@ -6922,6 +7236,15 @@ export interface operations {
                  * @example tiles kit
                  */
                 q?: string;
+                /**
+                 * @description Where `q` looks, by default in `title,description`. All words have to occur in the title and the description together, or, with `comments`, in one comment.
+                 * @example [
+                 *       "title",
+                 *       "description",
+                 *       "comments"
+                 *     ]
+                 */
+                in?: components["schemas"]["SearchedText"][];
             };
             header?: {
                 /**
@@ -7127,6 +7450,15 @@ export interface operations {
                  * @example tiles kit
                  */
                 q?: string;
+                /**
+                 * @description Where `q` looks, by default in `title,description`. All words have to occur in the title and the description together, or, with `comments`, in one comment.
+                 * @example [
+                 *       "title",
+                 *       "description",
+                 *       "comments"
+                 *     ]
+                 */
+                in?: components["schemas"]["SearchedText"][];
             };
             header?: never;
             path: {
@@ -7169,6 +7501,7 @@ export interface operations {
                      *           "updated_at": "2026-11-23T03:14:07.123Z",
                      *           "created_by": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
                      *           "version": 1,
+                     *           "comment_count": 0,
                      *           "subtask_counts": {
                      *             "open": 2,
                      *             "done": 1
@@ -7257,6 +7590,7 @@ export interface operations {
                      *       "updated_at": "2026-11-23T03:14:07.123Z",
                      *       "created_by": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
                      *       "version": 1,
+                     *       "comment_count": 0,
                      *       "subtask_counts": {
                      *         "open": 2,
                      *         "done": 1
@@ -7424,6 +7758,15 @@ export interface operations {
                  * @example tiles kit
                  */
                 q?: string;
+                /**
+                 * @description Where `q` looks, by default in `title,description`. All words have to occur in the title and the description together, or, with `comments`, in one comment.
+                 * @example [
+                 *       "title",
+                 *       "description",
+                 *       "comments"
+                 *     ]
+                 */
+                in?: components["schemas"]["SearchedText"][];
             };
             header?: never;
             path?: never;
@@ -7621,6 +7964,15 @@ export interface operations {
                  * @example tiles kit
                  */
                 q?: string;
+                /**
+                 * @description Where `q` looks, by default in `title,description`. All words have to occur in the title and the description together, or, with `comments`, in one comment.
+                 * @example [
+                 *       "title",
+                 *       "description",
+                 *       "comments"
+                 *     ]
+                 */
+                in?: components["schemas"]["SearchedText"][];
             };
             header?: never;
             path?: never;
@@ -7660,6 +8012,7 @@ export interface operations {
                      *           "updated_at": "2026-11-23T03:14:07.123Z",
                      *           "created_by": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
                      *           "version": 1,
+                     *           "comment_count": 0,
                      *           "subtask_counts": {
                      *             "open": 2,
                      *             "done": 1
@@ -7753,6 +8106,7 @@ export interface operations {
                      *             "updated_at": "2026-11-23T03:14:07.123Z",
                      *             "created_by": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
                      *             "version": 1,
+                     *             "comment_count": 0,
                      *             "subtask_counts": {
                      *               "open": 2,
                      *               "done": 1
@@ -7837,6 +8191,7 @@ export interface operations {
                      *       "updated_at": "2026-11-23T03:14:07.123Z",
                      *       "created_by": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
                      *       "version": 1,
+                     *       "comment_count": 0,
                      *       "subtask_counts": {
                      *         "open": 2,
                      *         "done": 1
@@ -7934,6 +8289,7 @@ export interface operations {
                      *       "updated_at": "2026-11-23T03:14:07.123Z",
                      *       "created_by": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
                      *       "version": 1,
+                     *       "comment_count": 0,
                      *       "subtask_counts": {
                      *         "open": 2,
                      *         "done": 1
@@ -8080,6 +8436,7 @@ export interface operations {
                      *       "updated_at": "2026-11-23T03:14:07.123Z",
                      *       "created_by": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
                      *       "version": 1,
+                     *       "comment_count": 0,
                      *       "subtask_counts": {
                      *         "open": 2,
                      *         "done": 1
@@ -8168,6 +8525,7 @@ export interface operations {
                      *           "updated_at": "2026-11-23T03:14:07.123Z",
                      *           "created_by": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
                      *           "version": 1,
+                     *           "comment_count": 0,
                      *           "subtask_counts": {
                      *             "open": 2,
                      *             "done": 1
@@ -8316,6 +8674,7 @@ export interface operations {
                      *         "updated_at": "2026-11-23T03:14:07.123Z",
                      *         "created_by": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
                      *         "version": 1,
+                     *         "comment_count": 0,
                      *         "subtask_counts": {
                      *           "open": 2,
                      *           "done": 1
@@ -8327,6 +8686,7 @@ export interface operations {
                      *         "name": "Kitchen",
                      *         "description": "New tiles, new light",
                      *         "archived_at": null,
+                     *         "viewers_may_comment": false,
                      *         "created_at": "2026-11-23T03:14:07.123Z",
                      *         "updated_at": "2026-11-23T03:14:07.123Z",
                      *         "version": 1,
@@ -8375,6 +8735,304 @@ export interface operations {
             403: components["responses"]["ForbiddenOrInsufficientScope"];
             404: components["responses"]["NotFound"];
             409: components["responses"]["Conflict"];
+            422: components["responses"]["ValidationFailed"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["DatabaseUnavailableOrOverloaded"];
+        };
+    };
+    listComments: {
+        parameters: {
+            query?: {
+                /**
+                 * @description The maximum number of items in a page.
+                 * @example 20
+                 */
+                limit?: number;
+                /** @description The `next_cursor` of the previous page. Opaque, and valid only for the same list with the same filters and sort. */
+                cursor?: string;
+                /**
+                 * @description The sort order; a leading `-` means descending. Nulls come last in both.
+                 * @example -created_at
+                 */
+                sort?: "created_at" | "-created_at";
+            };
+            header?: never;
+            path: {
+                /** @description The task. */
+                task_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "id": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *           "task_id": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *           "author_id": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *           "body": "Slate, please: it hides **everything**.",
+                     *           "created_at": "2026-11-23T03:14:07.123Z",
+                     *           "edited_at": null,
+                     *           "version": 1
+                     *         }
+                     *       ],
+                     *       "next_cursor": "WyJwcm9qZWN0cyJd"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["CommentPage"];
+                };
+            };
+            400: components["responses"]["MalformedRequest"];
+            401: components["responses"]["UnauthenticatedOrInvalidTokenOrTokenExpired"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["ValidationFailedOrInvalidCursor"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["DatabaseUnavailableOrOverloaded"];
+        };
+    };
+    createComment: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description For 24 hours, a repeated request with the same key returns the stored response and does not run again. 1 to 255 visible ASCII characters. */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                /** @description The task. */
+                task_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "body": "Slate, please: it hides **everything**."
+                 *     }
+                 */
+                "application/json": components["schemas"]["CommentCreate"];
+            };
+        };
+        responses: {
+            /** @description Created. */
+            201: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    ETag: components["headers"]["ETag"];
+                    Location: components["headers"]["Location"];
+                    "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *       "task_id": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *       "author_id": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *       "body": "Slate, please: it hides **everything**.",
+                     *       "created_at": "2026-11-23T03:14:07.123Z",
+                     *       "edited_at": null,
+                     *       "version": 1
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Comment"];
+                };
+            };
+            400: components["responses"]["MalformedJsonOrMalformedRequest"];
+            401: components["responses"]["UnauthenticatedOrInvalidTokenOrTokenExpired"];
+            403: components["responses"]["ForbiddenOrInsufficientScope"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["IdTakenOrConflictOrIdempotencyInFlight"];
+            413: components["responses"]["PayloadTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["ValidationFailedOrIdempotencyKeyReused"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["DatabaseUnavailableOrOverloaded"];
+        };
+    };
+    readComment: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Return 304 without a body if this is the current version: the `ETag` of an earlier response.
+                 * @example "3"
+                 */
+                "If-None-Match"?: string;
+            };
+            path: {
+                /** @description The comment. */
+                comment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    ETag: components["headers"]["ETag"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *       "task_id": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *       "author_id": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *       "body": "Slate, please: it hides **everything**.",
+                     *       "created_at": "2026-11-23T03:14:07.123Z",
+                     *       "edited_at": null,
+                     *       "version": 1
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Comment"];
+                };
+            };
+            /** @description Not modified: `If-None-Match` names the current version. */
+            304: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    ETag: components["headers"]["ETag"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["MalformedRequest"];
+            401: components["responses"]["UnauthenticatedOrInvalidTokenOrTokenExpired"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["ValidationFailed"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["DatabaseUnavailableOrOverloaded"];
+        };
+    };
+    deleteComment: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Write only if this is the current version: the `ETag` of an earlier response.
+                 * @example "3"
+                 */
+                "If-Match"?: string;
+            };
+            path: {
+                /** @description The comment. */
+                comment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. The response has no body. */
+            204: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["MalformedRequest"];
+            401: components["responses"]["UnauthenticatedOrInvalidTokenOrTokenExpired"];
+            403: components["responses"]["ForbiddenOrInsufficientScope"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            412: components["responses"]["PreconditionFailed"];
+            422: components["responses"]["ValidationFailed"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["DatabaseUnavailableOrOverloaded"];
+        };
+    };
+    patchComment: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Write only if this is the current version: the `ETag` of an earlier response.
+                 * @example "3"
+                 */
+                "If-Match"?: string;
+            };
+            path: {
+                /** @description The comment. */
+                comment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "body": "Slate, please: it hides **everything**."
+                 *     }
+                 */
+                "application/json": components["schemas"]["CommentPatch"];
+                /**
+                 * @example {
+                 *       "body": "Slate, please: it hides **everything**."
+                 *     }
+                 */
+                "application/merge-patch+json": components["schemas"]["CommentPatch"];
+            };
+        };
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    ETag: components["headers"]["ETag"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *       "task_id": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *       "author_id": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *       "body": "Slate, please: it hides **everything**.",
+                     *       "created_at": "2026-11-23T03:14:07.123Z",
+                     *       "edited_at": null,
+                     *       "version": 1
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Comment"];
+                };
+            };
+            400: components["responses"]["MalformedJsonOrMalformedRequest"];
+            401: components["responses"]["UnauthenticatedOrInvalidTokenOrTokenExpired"];
+            403: components["responses"]["ForbiddenOrInsufficientScope"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            412: components["responses"]["PreconditionFailed"];
+            413: components["responses"]["PayloadTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
             422: components["responses"]["ValidationFailed"];
             429: components["responses"]["RateLimited"];
             500: components["responses"]["Internal"];
@@ -8685,6 +9343,7 @@ export interface operations {
                      *             "name": "Kitchen",
                      *             "description": "New tiles, new light",
                      *             "archived_at": null,
+                     *             "viewers_may_comment": false,
                      *             "created_at": "2026-11-23T03:14:07.123Z",
                      *             "updated_at": "2026-11-23T03:14:07.123Z",
                      *             "version": 1,
@@ -8721,11 +9380,24 @@ export interface operations {
                      *             "updated_at": "2026-11-23T03:14:07.123Z",
                      *             "created_by": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
                      *             "version": 1,
+                     *             "comment_count": 0,
                      *             "subtask_counts": {
                      *               "open": 2,
                      *               "done": 1
                      *             },
                      *             "is_blocked": false
+                     *           }
+                     *         ],
+                     *         "comments": [
+                     *           {
+                     *             "project_id": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *             "id": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *             "task_id": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *             "author_id": "019ac0de-7a11-7c3e-9d2f-4b6a8c0e1f23",
+                     *             "body": "Slate, please: it hides **everything**.",
+                     *             "created_at": "2026-11-23T03:14:07.123Z",
+                     *             "edited_at": null,
+                     *             "version": 1
                      *           }
                      *         ],
                      *         "complete": true

@@ -11,6 +11,7 @@ export type User = Schemas['User'];
 export type Project = Schemas['Project'];
 export type Member = Schemas['Member'];
 export type Task = Schemas['Task'];
+export type Comment = Schemas['Comment'];
 export type Event = Schemas['Event'];
 export type ChangePage = Schemas['ChangePage'];
 export type Snapshot = Schemas['Snapshot'];
@@ -49,7 +50,8 @@ const defaults = { retries: 4, waitSecondsMax: 30, timeoutSeconds: 60 };
 const LIMIT = 200;
 
 /** The operations that take an `Idempotency-Key`. */
-export const keyedPath = /\/(?:projects|projects\/import|tasks\/batch|tasks\/projects\/[^/]+)\/?$/;
+export const keyedPath =
+  /\/(?:projects|projects\/import|tasks\/batch|tasks\/projects\/[^/]+|tasks\/[^/]+\/comments)\/?$/;
 
 export type Client = ReturnType<typeof createClient>;
 
@@ -172,6 +174,30 @@ export function createClient(serverUrl: string, options: ClientOptions = {}) {
       dataOf(api.GET('/tasks/calendar.ics', { params: { query }, parseAs: 'text' })),
   };
 
+  const comments = {
+    /** Lists the comments of a task. */
+    list: (taskId: string, query: QueryOf<'/tasks/{task_id}/comments'> = {}) =>
+      rowsOf((page) =>
+        api.GET('/tasks/{task_id}/comments', {
+          params: { path: { task_id: taskId }, query: { ...query, ...page } },
+        }),
+      ),
+    get: (id: string) =>
+      dataOf(api.GET('/comments/{comment_id}', { params: { path: { comment_id: id } } })),
+    create: (taskId: string, comment: Schemas['CommentCreate'], options: CreateOptions = {}) =>
+      dataOf(
+        api.POST('/tasks/{task_id}/comments', {
+          params: { path: { task_id: taskId }, header: keyOf(options) },
+          body: comment,
+        }),
+      ),
+    update: (comment: Reference, changes: Schemas['CommentPatch']) =>
+      dataOf(api.PATCH('/comments/{comment_id}', { ...ofComment(comment), body: changes })),
+    delete: async (comment: Reference): Promise<void> => {
+      await api.DELETE('/comments/{comment_id}', ofComment(comment));
+    },
+  };
+
   const changes = {
     /** Returns a page of the changes since a cursor; with `wait`, once there is one. */
     page: (query: QueryOf<'/changes'> = {}, { signal }: SignalOptions = {}) =>
@@ -209,6 +235,7 @@ export function createClient(serverUrl: string, options: ClientOptions = {}) {
     users,
     projects,
     tasks,
+    comments,
     changes,
     /** Logs in with a user name or an email, and stays logged in. */
     async login(username: string, password: string): Promise<void> {
@@ -234,6 +261,9 @@ const inProject = (project: Reference) => ({
 });
 const ofTask = (task: Reference) => ({
   params: { path: { task_id: idOf(task) }, header: conditionOf(task) },
+});
+const ofComment = (comment: Reference) => ({
+  params: { path: { comment_id: idOf(comment) }, header: conditionOf(comment) },
 });
 const idOf = (row: Reference) => (typeof row === 'string' ? row : row.id);
 /** The `ETag` of a row, as the server made it: a proxy that compresses changes the header, not the version. */

@@ -4,6 +4,7 @@ export {
   type ChangePage,
   type Client,
   type ClientOptions,
+  type Comment,
   type CreateOptions,
   createClient,
   type Event,

@@ -31,6 +31,7 @@ import type { QueryParam, QueryParams, TypedQuery } from './prepared.ts';
 import { columnsOf } from './row-mapper.ts';
 import {
   api_tokens,
+  comments,
   project_members,
   projects,
   type Role,
@@ -59,10 +60,22 @@ export const membershipOf = (user: UserParam) =>
 export const visibleTo = (user: UserParam, projectId: Column) =>
   and(eq(project_members.project_id, projectId), membershipOf(user));
 
+/**
+ * The condition that a comment belongs to a task. The comments of a task in the trash are kept, and a client may choose its id
+ * for another task meanwhile: that has none of them.
+ */
+export const isOfTask = sql`(${comments.task_id} = ${tasks.id} and ${comments.project_id} = ${tasks.project_id} and ${tasks.comment_count} > 0)`;
+
 const accessColumns = {
   project_id: projects.id,
   role: project_members.role,
   archived_at: projects.archived_at,
+};
+
+/** With what decides who may comment. */
+export const commentAccessColumns = {
+  ...accessColumns,
+  viewers_may_comment: projects.viewers_may_comment,
 };
 
 /** The user's role in a project and the project's state; no row if it is invisible. */
@@ -275,18 +288,25 @@ export type Access = ReturnType<typeof projectAccess>;
 /** Who may do something: stated once, used by the statement and by the refusal that explains it. */
 export interface Permission {
   roles: readonly Role[];
+  /** Whether viewers may do it too where the project lets them comment. */
+  commentingViewers?: boolean;
   /** Whether it may be done in an archived project, which is read-only otherwise. */
   whileArchived: boolean;
 }
 
 /** The condition that the access is enough. */
 export const isPermitted = (
-  { role, archived_at, as_assignee }: Record<'role' | 'archived_at', Column> & AssigneeAccess,
+  access: Record<'role' | 'archived_at', Column> &
+    AssigneeAccess & { viewers_may_comment?: Column },
   permission: Permission,
 ) =>
   and(
-    or(inArray(role, [...permission.roles]), as_assignee && sql`${as_assignee}`),
-    permission.whileArchived ? undefined : isNull(archived_at),
+    or(
+      inArray(access.role, [...permission.roles]),
+      access.as_assignee && sql`${access.as_assignee}`,
+      permission.commentingViewers ? sql`${access.viewers_may_comment}` : undefined,
+    ),
+    permission.whileArchived ? undefined : isNull(access.archived_at),
   );
 
 /** Returns the expected versions as one array; undefined where any version will do. */
@@ -298,7 +318,12 @@ export const versionMatches = (version: Column, versions: QueryParam | undefined
 
 /** What a writing statement returns: the access, and the row that it wrote, if it wrote one. */
 export interface WriteResult<Row> {
-  access: { role: Role; archived_at: string | null; as_assignee?: boolean } | null;
+  access: {
+    role: Role;
+    archived_at: string | null;
+    as_assignee?: boolean;
+    viewers_may_comment?: boolean;
+  } | null;
   row: Row | null;
 }
 
@@ -308,14 +333,14 @@ export interface WriteResult<Row> {
  */
 export const writeWithAccess = <Row>(
   db: Database,
-  access: Access,
+  access: WithSubquery<string, Record<string, unknown>>,
   written: WithSubquery<string, Record<string, unknown>>,
   ...locks: WithSubquery[]
 ) =>
   db
     .with(access, ...locks, written)
     .select({
-      access: columnsOf(access),
+      access: columnsOf(access) as SelectedFieldsFlat,
       row: columnsOf(written) as SelectedFieldsFlat,
     })
     .from(access)
@@ -371,9 +396,13 @@ export const allows = (
 ) => isRoleEnough(access, permission) && (permission.whileArchived || access.archived_at === null);
 
 const isRoleEnough = (
-  { role, as_assignee = false }: NonNullable<WriteResult<unknown>['access']>,
-  { roles }: Permission,
-) => roles.includes(role) || as_assignee;
+  {
+    role,
+    as_assignee = false,
+    viewers_may_comment = false,
+  }: NonNullable<WriteResult<unknown>['access']>,
+  { roles, commentingViewers = false }: Permission,
+) => roles.includes(role) || as_assignee || (commentingViewers && viewers_may_comment);
 
 /** @throws {Problem} `not_found`, `forbidden`, `conflict` unless this access is enough. */
 export function assertPermitted(

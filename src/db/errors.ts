@@ -13,8 +13,10 @@ const violations: Record<string, () => Problem> = {
   idempotency_keys_user_id_fkey: () => new Problem('invalid_token'),
   project_members_user_id_fkey: () => new Problem('invalid_token'),
   tasks_created_by_fkey: () => new Problem('invalid_token'),
-  // The project was deleted while the task was being written.
+  comments_author_id_fkey: () => new Problem('invalid_token'),
+  // The project was deleted while the task or the comment was being written.
   tasks_project_id_fkey: () => new Problem('not_found'),
+  comments_project_id_fkey: () => new Problem('not_found'),
 };
 
 /** Returns the problem that a driver's error is to the client; undefined where it is a fault of ours. */

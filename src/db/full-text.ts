@@ -16,7 +16,7 @@ import {
 } from '../lib/tokenizer.ts';
 import { taskSearchVector } from './index-expressions.ts';
 import type { QueryParam, QueryParams } from './prepared.ts';
-import { projects, tasks } from './schema.ts';
+import { comments, projects, tasks } from './schema.ts';
 
 /** Stands for the project's prefix in a lexeme: no word and no label holds a comma. */
 const SCOPE = ',';
@@ -73,7 +73,13 @@ function textOfDescription(description: string | null, write: (word: string) => 
   return { description_words: lexemesOf(text, write), description_runs: text.runs };
 }
 
-/** The words of `taskLexemes`, as the column takes them. */
+/** The same for a comment, whose words have the prefix of its project too. */
+export function commentLexemes(body: string) {
+  const text = tokenize(body);
+  return { words: lexemesOf(text, scopedWord), runs: text.runs };
+}
+
+/** The words of `taskLexemes` or `commentLexemes`, as the column takes them. */
 export const taskSearchText = (lexemes: SQLWrapper | QueryParam, projectId: SQLWrapper) =>
   sql<string>`${scoped(lexemes, projectId)}::tsvector`;
 
@@ -153,6 +159,14 @@ export function projectSearchQuery({ words, runs }: ParsedSearch): SearchQuery {
 /** The condition that a task of this project has the words and labels of a query. */
 export const taskWordsMatch = (query: SQLWrapper, projectId: SQLWrapper) =>
   sql`${taskSearchVector(tasks)} @@ ${scoped(query, projectId)}::tsquery`;
+
+/** The condition that these words, of a task or comment of this project, have the words of a query. */
+export const wordsMatch = (words: SQLWrapper, query: SQLWrapper, projectId: SQLWrapper) =>
+  sql`${words} @@ ${scoped(query, projectId)}::tsquery`;
+
+/** The comments of a project that have the words of a query; the project is compared as in `taskWordsMatchIn`. */
+export const commentWordsMatchIn = (query: SQLWrapper, projectId: SQLWrapper) =>
+  sql`${comments.project_id}::text = ${projectId}::text and ${wordsMatch(comments.words, query, projectId)}`;
 
 /**
  * `taskWordsMatch` for a statement that reads the tasks of one project by their words. The project is compared as text, so

@@ -132,7 +132,7 @@ export function toPage<Row>(
 
 // --- Whole tables, page by page --------------------------------------------------------------------------------
 
-interface CreatedRow {
+export interface CreatedRow {
   created_at: string;
   id: string;
 }
@@ -145,7 +145,7 @@ export const WALK_PAGE_ROWS = 200;
  * @param readPage reads up to `WALK_PAGE_ROWS` rows that satisfy `afterRow(table, last)`.
  */
 export async function* pagesOf<Row extends CreatedRow>(
-  readPage: (last: CreatedRow | undefined) => PromiseLike<Row[]>,
+  readPage: (last: Row | undefined) => PromiseLike<Row[]>,
 ): AsyncGenerator<Row[]> {
   let last: Row | undefined;
   do {

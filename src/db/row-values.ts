@@ -55,8 +55,12 @@ export function insertRow<T extends Table>(table: T, row: RowOf<T>) {
 export function decodeRow(columns: Record<string, Column>, json: Record<string, unknown>) {
   const entries = Object.entries(columns).map(([name, column]) => {
     // A row that an earlier release wrote lacks a column.
-    const value = json[name] ?? null;
+    const value = json[name] ?? plainDefault(column);
     return [name, value === null ? null : column.mapFromDriverValue(value)];
   });
   return Object.fromEntries(entries);
 }
+
+/** Returns the default of a column, unless the database computes it; null where it has none. */
+const plainDefault = ({ default: value }: Column) =>
+  typeof value === 'number' || typeof value === 'boolean' ? value : null;

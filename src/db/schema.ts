@@ -202,6 +202,8 @@ export const projects = pgTable(
     name_runs: text(),
     description_runs: text(),
     words_version: wordsVersion(),
+    /** Whether viewers write comments. */
+    viewers_may_comment: boolean().notNull().default(false),
   },
   (table) => [
     index('projects_stale_search_idx').on(table.id).where(isSearchStale(table, table.name_words)),
@@ -336,6 +338,8 @@ export const tasks = pgTable(
     title_runs: text(),
     description_runs: text(),
     words_version: wordsVersion(),
+    /** Kept by triggers on `comments`. It changes without a new version of the task. */
+    comment_count: integer().notNull().default(0),
   },
   (table) => [
     foreignKey({
@@ -530,6 +534,48 @@ export const dav_items = pgTable(
   ],
 );
 
+// Decision: docs/decisions/45-comments.md
+/**
+ * What people say about tasks. A trigger deletes the comments of a task that is gone for good: no reference does it, so that
+ * they can outlast the row of their task.
+ */
+export const comments = pgTable(
+  'comments',
+  {
+    id: uuid().primaryKey(),
+    /** That of the task, with which it changes. */
+    project_id: uuid().notNull(),
+    task_id: uuid().notNull(),
+    author_id: uuid(),
+    /** Markdown, as the author wrote it. */
+    body: text().notNull(),
+    created_at: createdAt(),
+    /** Null: never. */
+    edited_at: instant(),
+    version: integer().notNull().default(1),
+    words: words(),
+    runs: text(),
+    words_version: wordsVersion(),
+  },
+  (table) => [
+    foreignKey({
+      name: 'comments_project_id_fkey',
+      columns: [table.project_id],
+      foreignColumns: [projects.id],
+    }).onDelete('cascade'),
+    foreignKey({
+      name: 'comments_author_id_fkey',
+      columns: [table.author_id],
+      foreignColumns: [users.id],
+    }).onDelete('set null'),
+    index('comments_task_id_created_at_idx').on(table.task_id, table.created_at, table.id),
+    index('comments_project_id_created_at_idx').on(table.project_id, table.created_at, table.id),
+    index('comments_author_id_idx').on(table.author_id),
+    index('comments_words_idx').using('gin', table.words).with({ gin_pending_list_limit: 64 }),
+    index('comments_stale_search_idx').on(table.id).where(isSearchStale(table, table.words)),
+  ],
+);
+
 /** The responses to requests with an `Idempotency-Key`, for a day. */
 export const idempotency_keys = pgTable(
   'idempotency_keys',
@@ -553,7 +599,7 @@ export const idempotency_keys = pgTable(
   ],
 );
 
-export const subjects = ['project', 'member', 'task'] as const;
+export const subjects = ['project', 'member', 'task', 'comment'] as const;
 export const actions = [
   'project.created',
   'project.updated',
@@ -566,12 +612,15 @@ export const actions = [
   'task.updated',
   'task.deleted',
   'task.restored',
+  'comment.created',
+  'comment.updated',
+  'comment.deleted',
   'access.granted',
   'access.lost',
 ] as const;
 
 /**
- * Every change of a project, its members and its tasks. Triggers write it in the statement that makes the change: that of
+ * Every change of a project, its members, tasks and comments. Triggers write it in the statement that makes the change: that of
  * a handler, a cascade, or a release that knows no events.
  */
 export const events = pgTable(
@@ -593,7 +642,7 @@ export const events = pgTable(
     subject_id: uuid().notNull(),
     /** The only user who sees the event; null: all who see the project. */
     recipient_id: uuid(),
-    /** That of the task, or of the project where the subject is no task. */
+    /** That of the task or comment, or of the project where the subject is neither. */
     version: integer().notNull(),
     /** The fields that changed, with their new values. */
     fields: jsonb().$type<Record<string, unknown>>().notNull(),

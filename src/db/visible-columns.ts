@@ -1,6 +1,6 @@
 /** The columns of a row that clients see. */
 import { getTableColumns } from 'drizzle-orm';
-import { projects, tasks } from './schema.ts';
+import { comments, projects, tasks } from './schema.ts';
 
 function without<T extends object, Name extends keyof T>(columns: T, names: Name[]): Omit<T, Name> {
   const rest = { ...columns };
@@ -16,6 +16,14 @@ export const projectColumns = without(getTableColumns(projects), [
   'words_version',
   'description_runs',
   'name_runs',
+]);
+
+/** Those of a comment: its project is that of its task. */
+export const commentColumns = without(getTableColumns(comments), [
+  'project_id',
+  'words',
+  'runs',
+  'words_version',
 ]);
 
 /** Those of a task. */

@@ -57,7 +57,8 @@ export async function* readObjectWithList(
 
   function readField(text: string, line: number) {
     const [[name = '', value] = []] = Object.entries(parse(`{${text}}`, line, nodesMax) as object);
-    if (name === lists[0]) throw refusal(name, 'wrong_type', 'must be an array');
+    if (name === lists[0] || (fields !== 'any' && lists.includes(name)))
+      throw refusal(name, 'wrong_type', 'must be an array');
     if (fields !== 'any' && !fields.includes(name))
       throw refusal(name, 'unknown_field', 'is not a field of this request');
     return { name, value };

@@ -1,10 +1,10 @@
 /** Exports of everything that a user owns: one JSON document, written page by page, so that memory does not grow with it. */
 import { and, asc, eq } from 'drizzle-orm';
-import { visibleTo } from '../db/authorization.ts';
+import { isOfTask, visibleTo } from '../db/authorization.ts';
 import type { Database } from '../db/database.ts';
 import { afterRow, oldestFirst, pagesOf, WALK_PAGE_ROWS } from '../db/pagination.ts';
-import { project_members, projects, tasks, users } from '../db/schema.ts';
-import { projectColumns, taskColumns } from '../db/visible-columns.ts';
+import { comments, project_members, projects, tasks, users } from '../db/schema.ts';
+import { commentColumns, projectColumns, taskColumns } from '../db/visible-columns.ts';
 import type { CurrentUser } from '../schemas/current-user.ts';
 import { memberColumns } from './members.ts';
 import { readProfile } from './users.ts';
@@ -31,14 +31,21 @@ export async function* exportAccount(db: Database, user: CurrentUser): AsyncGene
       const members = await membersOf(db, project.id);
       yield `${first ? '' : ','}${JSON.stringify({ ...project, members }).slice(0, -1)},"tasks":[`;
       first = false;
-      let separator = '';
-      for await (const tasks of tasksOf(db, project.id)) {
-        yield separator + tasks.map((task) => JSON.stringify(task)).join(',');
-        separator = ',';
-      }
+      yield* itemsOf(tasksOf(db, project.id));
+      yield '],"comments":[';
+      yield* itemsOf(commentsOf(db, project.id));
       yield ']}';
     }
   yield ']}\n';
+}
+
+/** Yields the items of a list. */
+async function* itemsOf(pages: AsyncIterable<object[]>): AsyncGenerator<string> {
+  let separator = '';
+  for await (const page of pages) {
+    yield separator + page.map((item) => JSON.stringify(item)).join(',');
+    separator = ',';
+  }
 }
 
 const ownProjects = (db: Database, user: CurrentUser) =>
@@ -62,6 +69,17 @@ const tasksOf = (db: Database, projectId: string) =>
       .from(tasks)
       .where(and(eq(tasks.project_id, projectId), afterRow(tasks, last)))
       .orderBy(...oldestFirst(tasks))
+      .limit(WALK_PAGE_ROWS),
+  );
+
+const commentsOf = (db: Database, projectId: string) =>
+  pagesOf((last) =>
+    db
+      .select(commentColumns)
+      .from(comments)
+      .innerJoin(tasks, isOfTask)
+      .where(and(eq(comments.project_id, projectId), afterRow(comments, last)))
+      .orderBy(...oldestFirst(comments))
       .limit(WALK_PAGE_ROWS),
   );
 

@@ -4,7 +4,13 @@ import { alias } from 'drizzle-orm/pg-core';
 import { visibleTo } from '../db/authorization.ts';
 import type { Database } from '../db/database.ts';
 import { arrayLiteral } from '../db/full-text.ts';
-import { afterRow, oldestFirst, pagesOf, WALK_PAGE_ROWS } from '../db/pagination.ts';
+import {
+  afterRow,
+  type CreatedRow,
+  oldestFirst,
+  pagesOf,
+  WALK_PAGE_ROWS,
+} from '../db/pagination.ts';
 import { dav_items, project_members, tasks } from '../db/schema.ts';
 import { taskColumns } from '../db/visible-columns.ts';
 import { Problem, unmet } from '../errors/problem.ts';
@@ -59,7 +65,7 @@ export async function* listTags(
   user: CurrentUser,
   projectId: string,
 ): AsyncGenerator<DavItemTag[]> {
-  const pages = pagesOf((last) =>
+  const pages = pagesOf((last: CreatedRow | undefined) =>
     db
       .select(tagColumns)
       .from(tasks)

@@ -3,7 +3,13 @@ import { and, eq, isNull, max, or, type SQL, sql } from 'drizzle-orm';
 import { visibleTo } from '../db/authorization.ts';
 import type { Database } from '../db/database.ts';
 import { onViolation } from '../db/errors.ts';
-import { afterRow, oldestFirst, pagesOf, WALK_PAGE_ROWS } from '../db/pagination.ts';
+import {
+  afterRow,
+  type CreatedRow,
+  oldestFirst,
+  pagesOf,
+  WALK_PAGE_ROWS,
+} from '../db/pagination.ts';
 import { dav_collections, events, project_members, projects } from '../db/schema.ts';
 import { projectColumns } from '../db/visible-columns.ts';
 import { Problem, unmet } from '../errors/problem.ts';
@@ -50,7 +56,9 @@ export async function* listCollections(
   retentionSeconds: number,
 ): AsyncGenerator<DavCollection> {
   const tokenOf = await openTokens(db, user, retentionSeconds);
-  const pages = pagesOf((last) => selectCollections(db, user, afterRow(projects, last)));
+  const pages = pagesOf((last: CreatedRow | undefined) =>
+    selectCollections(db, user, afterRow(projects, last)),
+  );
   for await (const page of pages)
     for (const row of page)
       yield { project: row.project, name: row.name ?? row.id, token: await tokenOf(row) };

@@ -4,19 +4,19 @@
  * feed after it holds every change that a page can lack.
  */
 // Decision: docs/decisions/39-snapshots-by-replay.md
-import { and, asc, eq, gt, type SQL, sql } from 'drizzle-orm';
+import { and, asc, type Column, eq, gt, type SQL, sql } from 'drizzle-orm';
 import { validate as isUuid } from 'uuid';
-import { membershipOf } from '../db/authorization.ts';
+import { isOfTask, membershipOf } from '../db/authorization.ts';
 import type { Database } from '../db/database.ts';
 import { arrayLiteral } from '../db/full-text.ts';
 import { decodeCursor, encodeCursor } from '../db/pagination.ts';
 import { asParam, prepared, type QueryParams, rawQuery } from '../db/prepared.ts';
-import { project_members, projects, tasks, users } from '../db/schema.ts';
-import { projectColumns, taskColumns } from '../db/visible-columns.ts';
+import { comments, project_members, projects, tasks, users } from '../db/schema.ts';
+import { commentColumns, projectColumns, taskColumns } from '../db/visible-columns.ts';
 import { Problem } from '../errors/problem.ts';
 import { parseInstant } from '../lib/instant.ts';
 import type { CurrentUser } from '../schemas/current-user.ts';
-import type { ChangePage, SnapshotMember } from '../schemas/events.ts';
+import type { ChangePage, SnapshotComment, SnapshotMember } from '../schemas/events.ts';
 import type { Project } from '../schemas/projects.ts';
 import type { Task } from '../schemas/tasks.ts';
 import {
@@ -36,10 +36,12 @@ import { memberColumns } from './members.ts';
 const FIRST_ID = '00000000-0000-0000-0000-000000000000';
 const LAST_ID = 'ffffffff-ffff-ffff-ffff-ffffffffffff';
 
-/** Where a page begins: after this row of this project. Its members come before its tasks. */
+/** Where a page begins: after this row of this project. Its members come before its tasks, and these before the comments. */
 interface Place {
   project_id: string;
   user_id: string;
+  /** What the row is which was created then: a task, or a comment after all tasks. */
+  of: 'task' | 'comment';
   created_at: string;
   id: string;
 }
@@ -47,6 +49,7 @@ interface Place {
 const beginningOf = (projectId: string): Place => ({
   project_id: projectId,
   user_id: FIRST_ID,
+  of: 'task',
   created_at: '-infinity',
   id: FIRST_ID,
 });
@@ -132,12 +135,15 @@ async function readPlace(
   const isOfAll = ofAll.owns(since);
   const [, , , , ...keys] = decodeCursor(since);
   const read = (isOfAll ? ofAll : own).read(since);
-  const [projectId, userId, createdAt, id] = keys;
+  // A cursor of an earlier release stands among the tasks.
+  const [projectId, userId, createdAt, id, of = 'task'] = keys;
   const isTime =
     createdAt === '-infinity' ||
     (typeof createdAt === 'string' && parseInstant(createdAt) === createdAt);
-  if (![projectId, userId, id].every(isUuid) || !isTime) throw new Problem('invalid_cursor');
-  const place = { project_id: projectId, user_id: userId, created_at: createdAt, id } as Place;
+  const isPlace =
+    [projectId, userId, id].every(isUuid) && isTime && /^(task|comment)$/.test(`${of}`);
+  if (!isPlace) throw new Problem('invalid_cursor');
+  const place = { project_id: projectId, user_id: userId, of, created_at: createdAt, id } as Place;
   return { ...read, isOfAll, place };
 }
 
@@ -150,14 +156,14 @@ async function encodePlace(
   place: Place,
 ): Promise<string> {
   const { ofAll, own } = await codecsOf(feed, user, project_id);
-  const { project_id: projectId, user_id, created_at, id } = place;
+  const { project_id: projectId, user_id, of, created_at, id } = place;
   const parts = (isOfAll ? ofAll : own).parts(reached);
-  return encodeCursor([...parts, projectId, user_id, created_at, id]);
+  return encodeCursor([...parts, projectId, user_id, created_at, id, of]);
 }
 
 // --- Rows ------------------------------------------------------------------------------------------------------
 
-/** Returns up to `limit` rows after a place, a project before its members and these before its tasks, and where they end. */
+/** Returns up to `limit` rows after a place, a project before its members, tasks and comments, in this order, and where they end. */
 async function readRows(
   db: Database,
   user: CurrentUser,
@@ -173,14 +179,21 @@ async function readRows(
   // The statements below read these projects alone: one that the user gets meanwhile is in the feed.
   const read = arrayLiteral([place.project_id, ...found.map(({ id }) => id)]);
   const params = { user: { id: user.id }, read, place: { ...place }, count: limit };
-  const [members, ofProjects] = [
+  const [members, ofProjects, comments] = [
     await selectMembers(db, params),
     await selectSnapshotTasks(db, params),
+    await selectSnapshotComments(db, params),
   ];
   const ofMembers = Map.groupBy(members, (member) => member.project_id);
   const ofTasks = Map.groupBy(ofProjects, ({ task }) => task.project_id);
+  const ofComments = Map.groupBy(comments, (comment) => comment.project_id);
 
-  const page = { projects: [] as Project[], members: [] as SnapshotMember[], tasks: [] as Task[] };
+  const page = {
+    projects: [] as Project[],
+    members: [] as SnapshotMember[],
+    tasks: [] as Task[],
+    comments: [] as SnapshotComment[],
+  };
   let last = place;
   let left = limit;
   for (const project of [undefined, ...found]) {
@@ -198,6 +211,12 @@ async function readRows(
     for (const { task } of ofTasks.get(last.project_id)?.slice(0, left) ?? []) {
       page.tasks.push(task);
       last = { ...last, user_id: LAST_ID, created_at: task.created_at, id: task.id };
+      left -= 1;
+    }
+    for (const comment of ofComments.get(last.project_id)?.slice(0, left) ?? []) {
+      page.comments.push(comment);
+      const { created_at, id } = comment;
+      last = { ...last, user_id: LAST_ID, of: 'comment', created_at, id };
       left -= 1;
     }
   }
@@ -275,15 +294,26 @@ const selectMembers = prepared((_db, params: QueryParams<RowsParams>) => {
   );
 });
 
+/**
+ * The condition that a row comes after the place of the page.
+ * @param otherwise where the rows begin in the project of a place that is not among them: `infinity` where it has passed them.
+ */
+const afterPlace = (
+  place: QueryParams<Place>,
+  of: Place['of'],
+  otherwise: 'infinity' | '-infinity',
+  { created_at, id }: Record<'created_at' | 'id', Column>,
+) => {
+  const time = (text: string) => sql.raw(`'${text}'::timestamptz`);
+  const isHere = sql`${place.of}::text = ${sql.raw(`'${of}'`)}`;
+  const createdAt = sql`case when ${isHere} then ${place.created_at}::timestamptz else ${time(otherwise)} end`;
+  return sql`(${created_at}, ${id})
+    > (${inFirst(place, createdAt, time('-infinity'))}, ${inFirst(place, sql`${place.id}::uuid`, firstId)})`;
+};
+
 const selectSnapshotTasks = prepared((_db, params: QueryParams<RowsParams>) => {
   const { place, count } = params;
   const limit = sql`${count}::bigint`;
-  const createdAt = inFirst(
-    place,
-    sql`${place.created_at}::timestamptz`,
-    sql`'-infinity'::timestamptz`,
-  );
-  const id = inFirst(place, sql`${place.id}::uuid`, firstId);
   const columns = sql.join(
     Object.values(taskColumns).map((column) => sql`${column}`),
     sql`, `,
@@ -293,11 +323,31 @@ const selectSnapshotTasks = prepared((_db, params: QueryParams<RowsParams>) => {
     select ${columns}
     from ${mineOf(params)} cross join lateral (
       select * from ${tasks}
-      where ${tasks.project_id} = mine.project_id
-        and (${tasks.created_at}, ${tasks.id}) > (${createdAt}, ${id})
+      where ${tasks.project_id} = mine.project_id and ${afterPlace(place, 'task', 'infinity', tasks)}
       order by ${tasks.created_at}, ${tasks.id} limit ${limit}
     ) ${sql.identifier('tasks')}
     order by mine.project_id, ${tasks.created_at}, ${tasks.id} limit ${limit}`,
     { task: taskColumns },
+  );
+});
+
+/** A comment is there while its task is. */
+const selectSnapshotComments = prepared((_db, params: QueryParams<RowsParams>) => {
+  const { place, count } = params;
+  const limit = sql`${count}::bigint`;
+  const columns = sql.join(
+    Object.values(commentColumns).map((column) => sql`${column}`),
+    sql`, `,
+  );
+  return rawQuery<SnapshotComment>(
+    sql`
+    select ${comments.project_id}, ${columns}
+    from ${mineOf(params)} cross join lateral (
+      select ${comments}.* from ${comments} join ${tasks} on ${isOfTask}
+      where ${comments.project_id} = mine.project_id and ${afterPlace(place, 'comment', '-infinity', comments)}
+      order by ${comments.created_at}, ${comments.id} limit ${limit}
+    ) ${sql.identifier('comments')}
+    order by mine.project_id, ${comments.created_at}, ${comments.id} limit ${limit}`,
+    { project_id: comments.project_id, ...commentColumns },
   );
 });

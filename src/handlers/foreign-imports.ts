@@ -71,7 +71,7 @@ export async function importForeign(
     const created = await draft.publish(
       projects.map(({ id, name }) => ({
         ...{ id, name, description: null, archived_at: null },
-        ...{ created_at: now, updated_at: now },
+        ...{ created_at: now, updated_at: now, viewers_may_comment: false },
       })),
       request,
       { report, orphans },

@@ -4,7 +4,13 @@ import { actorOf, setActor, suppressEvents } from '../db/authorization.ts';
 import { oneCall } from '../db/batching.ts';
 import type { Database } from '../db/database.ts';
 import { onViolation } from '../db/errors.ts';
-import { projectLexemes, projectSearchColumns, taskLexemes } from '../db/full-text.ts';
+import {
+  commentLexemes,
+  projectLexemes,
+  projectSearchColumns,
+  taskLexemes,
+  taskSearchText,
+} from '../db/full-text.ts';
 import {
   type ClaimedKey,
   type Created,
@@ -17,22 +23,22 @@ import {
 } from '../db/idempotency.ts';
 import { columnsOf } from '../db/row-mapper.ts';
 import { decodeRow, insertRow, noTable } from '../db/row-values.ts';
-import { project_members, projects, tasks } from '../db/schema.ts';
+import { comments, project_members, projects, tasks } from '../db/schema.ts';
 import { projectColumns } from '../db/visible-columns.ts';
 import { idTaken, Problem, validationProblem } from '../errors/problem.ts';
 import { newId } from '../lib/new-id.ts';
 import type { CurrentUser } from '../schemas/current-user.ts';
 import type { ImportReport } from '../schemas/import-reports.ts';
-import type { ExportedTask } from '../schemas/project-exports.ts';
+import type { ExportedComment, ExportedTask } from '../schemas/project-exports.ts';
 import { type ProjectImported, UNASSIGNED_NAMED_MAX } from '../schemas/project-imports.ts';
 import type { Project } from '../schemas/projects.ts';
-import { BLOCKERS_MAX } from '../schemas/tasks.ts';
+import { BLOCKERS_MAX, COMMENTS_PER_TASK_MAX } from '../schemas/tasks.ts';
 import { tooSlow } from './import-reader.ts';
 import { draftedFields, draftsOf } from './task-drafts.ts';
 import { parentRefusals } from './task-tree.ts';
 
-/** A statement writes up to this many tasks, or this many characters of them. */
-const BATCH_TASKS_MAX = 500;
+/** A statement writes up to this many tasks or comments, or this many characters of them. */
+const BATCH_ROWS_MAX = 500;
 const BATCH_CHARACTERS_MAX = 512 * 1024;
 
 /** Older drafts are left over from a process that died. An import takes much less time, so none that runs is deleted. */
@@ -49,17 +55,18 @@ export interface DraftedProject {
   archived_at: string | null;
   created_at: string;
   updated_at: string;
+  viewers_may_comment: boolean;
 }
 
-/** Returns a draft: it writes tasks in batches, one while the next is read, into projects that are not visible yet. */
+/** Returns a draft: it writes tasks and comments in batches, one while the next is read, into projects that are not visible yet. */
 export function createDraft(db: Database, user: CurrentUser) {
   const begun = new Set<string>();
   const unassigned: ProjectImported['unassigned'] = [];
-  const counts = { tasks: 0, unassigned_total: 0 };
+  const counts = { tasks: 0, comments: 0, unassigned_total: 0 };
   /** The id of each task that has a `ref`. */
   const ids = new Map<string, DraftedRef>();
   const relations: Relation[] = [];
-  let batch: DraftedTask[] = [];
+  let batch: DraftBatch = { tasks: [], comments: [] };
   let characters = 0;
   let writing: Promise<unknown> = Promise.resolve();
 
@@ -79,17 +86,24 @@ export function createDraft(db: Database, user: CurrentUser) {
           message: 'must not be the ref of another task',
         },
       ]);
-    ids.set(ref, { id, project_id });
+    ids.set(ref, { id, project_id, comments: 0 });
   }
 
   async function flush() {
     const drafted = batch;
-    [batch, characters] = [[], 0];
+    batch = { tasks: [], comments: [] };
+    characters = 0;
     await writing;
-    for (const { project_id } of drafted) await begin(project_id);
-    writing = onViolation({ tasks_pkey: () => idTaken('body.tasks') }, insertTasks(db, drafted));
+    for (const { project_id } of drafted.tasks) await begin(project_id);
+    writing = onViolation(takenIds, insertBatch(db, drafted));
     // The next batch awaits it. Until then this handler keeps a failure from being an unhandled rejection.
     writing.catch(() => undefined);
+  }
+
+  async function flushIfFull(added: number) {
+    characters += added;
+    const rows = batch.tasks.length + batch.comments.length;
+    if (rows === BATCH_ROWS_MAX || characters > BATCH_CHARACTERS_MAX) await flush();
   }
 
   return {
@@ -105,9 +119,19 @@ export function createDraft(db: Database, user: CurrentUser) {
           unassigned.push({ line, task_id: drafted.id, username: task.assignee });
       }
       counts.tasks += 1;
-      batch.push(drafted);
-      characters += task.title.length + (task.description?.length ?? 0);
-      if (batch.length === BATCH_TASKS_MAX || characters > BATCH_CHARACTERS_MAX) await flush();
+      batch.tasks.push(drafted);
+      await flushIfFull(task.title.length + (task.description?.length ?? 0));
+    },
+
+    /** Leaves out a comment on a task that has not been added. @throws {Problem} `validation_failed` for too many on one. */
+    async addComment(comment: ExportedComment, index: number) {
+      const task = ids.get(comment.task);
+      if (!task) return;
+      task.comments += 1;
+      if (task.comments > COMMENTS_PER_TASK_MAX) throw tooManyComments(index);
+      counts.comments += 1;
+      batch.comments.push(commentDraftOf(comment, user, task));
+      await flushIfFull(comment.body.length);
     },
 
     /** Publishes the projects, of which there is at least one. @param foreign of a document of another program. */
@@ -133,13 +157,36 @@ export function createDraft(db: Database, user: CurrentUser) {
 
 type DraftedTask = ReturnType<typeof draftOf>;
 
+/** A comment comes after its task. */
+interface DraftBatch {
+  tasks: DraftedTask[];
+  comments: ReturnType<typeof commentDraftOf>[];
+}
+
+const takenIds = {
+  tasks_pkey: () => idTaken('body.tasks'),
+  comments_pkey: () => idTaken('body.comments'),
+};
+
+async function insertBatch(db: Database, drafted: DraftBatch) {
+  await insertTasks(db, drafted.tasks);
+  await insertComments(db, drafted.comments);
+}
+
+const tooManyComments = (index: number) =>
+  validationProblem([
+    {
+      location: `body.comments.${index}.task`,
+      code: 'too_many',
+      message: `at most ${COMMENTS_PER_TASK_MAX} comments on a task`,
+    },
+  ]);
+
 function draftOf(
   { assignee, created_by, ...task }: Omit<ExportedTask, 'ref' | 'parent' | 'blocked_by'>,
   user: CurrentUser,
   projectId: string,
 ) {
-  const idOf = (username: string | null) =>
-    username?.toLowerCase() === user.username.toLowerCase() ? user.id : null;
   return {
     ...task,
     due_on: task.due_on ?? null,
@@ -147,13 +194,33 @@ function draftOf(
     blocked_by: [],
     id: newId(task.id),
     project_id: projectId,
-    assignee_id: idOf(assignee),
-    created_by: idOf(created_by),
+    assignee_id: ownIdOf(user, assignee),
+    created_by: ownIdOf(user, created_by),
     version: 1,
     words_version: -1,
+    comment_count: 0,
     ...taskLexemes(task),
   };
 }
+
+const commentDraftOf = (
+  { id, task: _, author, ...comment }: ExportedComment,
+  user: CurrentUser,
+  task: DraftedRef,
+) => ({
+  ...comment,
+  id: newId(id),
+  project_id: task.project_id,
+  task_id: task.id,
+  author_id: ownIdOf(user, author),
+  version: 1,
+  words_version: -1,
+  ...commentLexemes(comment.body),
+});
+
+/** Returns the user's id where the name is theirs. */
+const ownIdOf = (user: CurrentUser, username: string | null) =>
+  username?.toLowerCase() === user.username.toLowerCase() ? user.id : null;
 
 /** Creates the invisible project. @throws {Problem} `invalid_token` where the account was deleted. */
 async function beginProject(db: Database, user: CurrentUser, projectId: string) {
@@ -162,6 +229,7 @@ async function beginProject(db: Database, user: CurrentUser, projectId: string) 
   // The name of the project may stand at the end of the document.
   const project = insertRow(projects, {
     ...{ id: projectId, name: '', description: null, archived_at: null },
+    viewers_may_comment: false,
     ...{ created_at: now, updated_at: now, version: 1, words_version: -1 },
     ...projectSearchColumns(projectLexemes(nameless)),
   });
@@ -202,12 +270,38 @@ async function insertTasks(db: Database, drafted: readonly DraftedTask[]) {
     );
 }
 
+async function insertComments(db: Database, drafted: DraftBatch['comments']) {
+  if (drafted.length === 0) return;
+  const draft = (name: string) => sql`draft.${sql.identifier(name)}`;
+  const row = insertRow(comments, {
+    id: draft('id'),
+    project_id: draft('project_id'),
+    task_id: draft('task_id'),
+    author_id: draft('author_id'),
+    body: draft('body'),
+    created_at: draft('created_at'),
+    edited_at: draft('edited_at'),
+    version: draft('version'),
+    words: taskSearchText(draft('words'), draft('project_id')),
+    runs: draft('runs'),
+    words_version: draft('words_version'),
+  });
+  const rows = sql`json_to_recordset(${JSON.stringify(drafted)}::text::json) as draft (id uuid, project_id uuid, task_id uuid,
+    author_id uuid, body text, created_at timestamptz, edited_at timestamptz, version int, words text, runs text, words_version int)`;
+  await db.insert(comments).select(db.select(row).from(rows).where(suppressEvents));
+}
+
 /** What a task refers to, as the document names it. */
-interface Relation extends Pick<ExportedTask, 'parent' | 'blocked_by'>, DraftedRef {
+interface Relation extends Pick<ExportedTask, 'parent' | 'blocked_by'> {
+  id: string;
+  project_id: string;
   line: number;
 }
 
-type DraftedRef = Pick<DraftedTask, 'id' | 'project_id'>;
+interface DraftedRef extends Pick<DraftedTask, 'id' | 'project_id'> {
+  /** How many comments on it have been added. */
+  comments: number;
+}
 
 /** What was found in a document of another program. */
 interface ForeignFindings {
@@ -228,8 +322,8 @@ async function relateTasks(
     parent_id: (parent && !orphans?.has(line) && ids.get(parent)?.id) || null,
     blocked_by: blocked_by.flatMap((one) => ids.get(one)?.id ?? []).slice(0, BLOCKERS_MAX),
   }));
-  for (let start = 0; start < found.length; start += BATCH_TASKS_MAX) {
-    const some = JSON.stringify(found.slice(start, start + BATCH_TASKS_MAX));
+  for (let start = 0; start < found.length; start += BATCH_ROWS_MAX) {
+    const some = JSON.stringify(found.slice(start, start + BATCH_ROWS_MAX));
     await db.execute(sql`
       update ${tasks} set parent_id = related.parent_id, blocked_by = related.blocked_by
       from json_to_recordset(${some}::text::json) as related (id uuid, parent_id uuid, blocked_by uuid[])
@@ -248,7 +342,7 @@ const columns = { ...projectColumns, role: project_members.role };
 const drafts = (drafted: readonly DraftedProject[]) => {
   const rows = drafted.map((one) => ({ ...one, ...projectLexemes(one) }));
   return sql`json_to_recordset(${JSON.stringify(rows)}::text::json) as draft (id uuid, name text,
-    description text, archived_at timestamptz, created_at timestamptz, updated_at timestamptz, name_key text,
+    description text, archived_at timestamptz, created_at timestamptz, updated_at timestamptz, viewers_may_comment boolean, name_key text,
     name_words text, name_runs text, description_words text, description_runs text)`;
 };
 
@@ -256,6 +350,7 @@ const published = {
   ...{ name: sql`draft.name`, description: sql`draft.description` },
   ...{ archived_at: sql`draft.archived_at`, created_at: sql`draft.created_at` },
   ...{ updated_at: sql`draft.updated_at`, name_key: sql`draft.name_key` },
+  viewers_may_comment: sql`draft.viewers_may_comment`,
   ...{ name_words: sql`draft.name_words::tsvector`, name_runs: sql`draft.name_runs` },
   ...{ description_words: sql`draft.description_words::tsvector` },
   ...{ description_runs: sql`draft.description_runs` },
@@ -331,7 +426,9 @@ async function publishProjects(
 /** A document of this API is one project, and its response has no report. */
 function rowOf(all: Project[], { report, ...counts }: Counts): ProjectImported {
   const [project] = all as [Project];
-  return { project, ...counts, ...(report && { projects: all, report }) };
+  // A response that an earlier release stored has no number of comments.
+  const { comments = 0 } = counts;
+  return { project, ...counts, comments, ...(report && { projects: all, report }) };
 }
 
 function fromAnswer({

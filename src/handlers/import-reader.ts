@@ -1,11 +1,12 @@
-/** Reads the document of an import: checks it field by field and task by task, and digests it. */
+/** Reads the document of an import: checks it field by field, task by task and comment by comment, and digests it. */
 import { ERRORS_MAX, type FieldError, Problem, validationProblem } from '../errors/problem.ts';
 import { readObjectWithList } from '../formats/json-list.ts';
 import { parseInstant } from '../lib/instant.ts';
 import { withLeastSpeed } from '../lib/least-speed.ts';
 import { digest } from '../lib/secrets.ts';
-import type { ExportedTask } from '../schemas/project-exports.ts';
+import type { ExportedComment, ExportedTask } from '../schemas/project-exports.ts';
 import {
+  findCommentErrors,
   findHeadErrors,
   findTaskErrors,
   headFields,
@@ -21,34 +22,46 @@ const MINUTE_MS = 60_000;
 /** The digest takes up to this many characters at once. */
 const DIGEST_CHARACTERS_MAX = 512 * 1024;
 
+/** Receives what a document holds, until its first error. */
+export interface DocumentSink {
+  /** @param head what came before the task, unchecked. */
+  addTask(task: ExportedTask, line: number, head: Record<string, unknown>): Promise<void>;
+  /** @param index its place among the comments. */
+  addComment(comment: ExportedComment, index: number): Promise<void>;
+}
+
 /**
  * Reads the document to its end, or until it has found as many errors as a response can name.
- * @param add receives the tasks until the first error, with what came before them, unchecked.
- * @returns the document except its tasks, and a digest of all of it that does not depend on how it is formatted.
+ * @returns the document except its lists, and a digest of all of it that does not depend on how it is formatted.
  * @throws {Problem} `malformed_json`, `validation_failed` with the line; what `chunks` throws.
  */
-export async function readDocument(
-  chunks: AsyncIterable<Uint8Array>,
-  add: (task: ExportedTask, line: number, head: Record<string, unknown>) => Promise<void>,
-) {
+export async function readDocument(chunks: AsyncIterable<Uint8Array>, sink: DocumentSink) {
   const head: Record<string, unknown> = {};
   const errors: FieldError[] = [];
   const fingerprint = createFingerprint();
-  for await (const piece of readObjectWithList(chunks, { fields: headFields, lists: ['tasks'] })) {
+  const shape = { fields: headFields, lists: ['tasks', 'comments'] as const };
+  for await (const piece of readObjectWithList(chunks, shape)) {
     if (piece.kind === 'field') {
       head[piece.name] = piece.value;
       // Refuse another kind of document before its tasks are checked.
       if (/^format/.test(piece.name)) refuseOtherFormat(head);
       continue;
     }
-    const found = findTaskErrors(piece.value, `body.tasks.${piece.index}`);
+    const findErrors = piece.list === 'tasks' ? findTaskErrors : findCommentErrors;
+    const found = findErrors(piece.value, `body.${piece.list}.${piece.index}`);
     for (const error of found)
       errors.push({ ...error, message: `line ${piece.line}: ${error.message}` });
     if (errors.length >= ERRORS_MAX) throw validationProblem(errors.slice(0, ERRORS_MAX));
     if (errors.length > 0) continue;
-    const task = inUtcTimes(piece.value as ExportedTask);
-    await fingerprint.add(task);
-    await add(task, piece.line, head);
+    if (piece.list === 'tasks') {
+      const task = inUtcTimes(piece.value as ExportedTask);
+      await fingerprint.add(task);
+      await sink.addTask(task, piece.line, head);
+    } else {
+      const comment = commentInUtcTimes(piece.value as ExportedComment);
+      await fingerprint.add(comment);
+      await sink.addComment(comment, piece.index);
+    }
   }
   errors.unshift(...findHeadErrors(head, 'body'));
   if (errors.length > 0) throw validationProblem(errors.slice(0, ERRORS_MAX));
@@ -98,6 +111,16 @@ const inUtcTimes = (task: ExportedTask): ExportedTask => ({
   ...(task.ref && { ref: task.ref.toLowerCase() }),
   ...(task.parent && { parent: task.parent.toLowerCase() }),
   ...(task.blocked_by?.length && { blocked_by: task.blocked_by.map((one) => one.toLowerCase()) }),
+});
+
+/** The same of a comment. */
+const commentInUtcTimes = (comment: ExportedComment): ExportedComment => ({
+  ...(comment.id && { id: comment.id.toLowerCase() }),
+  task: comment.task.toLowerCase(),
+  body: comment.body,
+  author: comment.author,
+  created_at: parseInstant(comment.created_at) ?? comment.created_at,
+  edited_at: inUtc(comment.edited_at),
 });
 
 /** Returns a running digest. Web Crypto takes no text in pieces, so each piece is digested together with the digest before it. */

@@ -1,16 +1,17 @@
 /** Exports a project page by page: as a document that can be imported again, or as a table. */
 import { and, eq, type SQL, sql } from 'drizzle-orm';
 import { alias } from 'drizzle-orm/pg-core';
-import { projectAccess, visibleTo } from '../db/authorization.ts';
+import { isOfTask, projectAccess, visibleTo } from '../db/authorization.ts';
 import type { Database } from '../db/database.ts';
 import { afterRow, oldestFirst, pagesOf, WALK_PAGE_ROWS } from '../db/pagination.ts';
 import { columnsOf } from '../db/row-mapper.ts';
 import { rowsOrNotFound } from '../db/row-values.ts';
-import { project_members, projects, tasks, users } from '../db/schema.ts';
+import { comments, project_members, projects, tasks, users } from '../db/schema.ts';
 import { Problem } from '../errors/problem.ts';
 import { asText, csvLines } from '../formats/csv.ts';
 import type { CurrentUser } from '../schemas/current-user.ts';
 import {
+  type ExportedComment,
   type ExportedProject,
   type ExportedTask,
   type ExportQuery,
@@ -20,8 +21,8 @@ import {
 import { conditionOf } from './task-filters.ts';
 
 /**
- * Yields the text of the document, piece by piece, each task that passes the filters on a line of its own. A change during the
- * export may be in it or not; each row is complete.
+ * Yields the text of the document, piece by piece, each task that passes the filters on a line of its own, and then each of their
+ * comments. A change during the export may be in it or not; each row is complete.
  * @throws {Problem} before the first piece: `validation_failed` for filters that contradict each other, `not_found`; the
  * latter also later, if the user has lost access to the project.
  */
@@ -40,17 +41,27 @@ export async function* exportProject(
   };
   // The list takes the place of the closing brace of the head.
   yield `${JSON.stringify(head).slice(0, -1)},"tasks":[`;
+  const tasksInLines = createLines();
+  for await (const page of pagesOfTasks(db, user, projectId, matches))
+    yield tasksInLines(page.map(exported));
+  yield '\n],"comments":[';
+  const commentsInLines = createLines();
+  for await (const page of pagesOfComments(db, user, projectId, matches))
+    yield commentsInLines(page.map(({ id: _, ...comment }) => comment satisfies ExportedComment));
+  yield '\n]}\n';
+}
+
+/** Returns a function that writes items of one list, each on a line of its own. */
+function createLines() {
   let separator = '\n';
-  for await (const page of pagesOfTasks(db, user, projectId, matches)) {
-    yield page
-      .map((task) => {
-        const line = separator + JSON.stringify(exported(task));
+  return (items: readonly object[]) =>
+    items
+      .map((item) => {
+        const line = separator + JSON.stringify(item);
         separator = ',\n';
         return line;
       })
       .join('');
-  }
-  yield '\n]}\n';
 }
 
 /** Yields the tasks as lines of a table, after a line with the names of the columns. @throws {Problem} as `exportProject` does. */
@@ -72,9 +83,9 @@ async function findProject(
   user: CurrentUser,
   projectId: string,
 ): Promise<ExportedProject> {
-  const { name, description, archived_at, created_at, updated_at } = projects;
+  const { name, description, archived_at, created_at, updated_at, viewers_may_comment } = projects;
   const [project] = await db
-    .select({ name, description, archived_at, created_at, updated_at })
+    .select({ name, description, archived_at, created_at, updated_at, viewers_may_comment })
     .from(projects)
     .innerJoin(project_members, visibleTo(user, projects.id))
     .where(eq(projects.id, projectId));
@@ -84,7 +95,7 @@ async function findProject(
 
 interface Row extends Required<Omit<ExportedTask, 'ref' | 'parent'>> {
   parent_id: string | null;
-  /** Whether another task refers to it. */
+  /** Whether another task or a comment refers to it. */
   is_referred: boolean;
 }
 
@@ -130,11 +141,11 @@ async function readPage(
       created_by: sql<string | null>`${creators.username}`.as('creator'),
       parent_id: tasks.parent_id,
       blocked_by: tasks.blocked_by,
-      is_referred:
-        sql<boolean>`exists (select from ${tasks} other where other.parent_id = ${tasks.id})
+      is_referred: sql<boolean>`${tasks.comment_count} > 0
+        or exists (select from ${tasks} other where other.parent_id = ${tasks.id})
         or exists (select from ${tasks} other where other.blocked_by @> array[${tasks.id}] and other.blocked_by <> '{}')`.as(
-          'is_referred',
-        ),
+        'is_referred',
+      ),
     })
     .from(tasks)
     .leftJoin(assignees, eq(assignees.id, tasks.assignee_id))
@@ -150,6 +161,51 @@ async function readPage(
     .leftJoinLateral(page, sql`true`)
     .orderBy(...oldestFirst(page));
   return rowsOrNotFound(rows, 'task');
+}
+
+type CommentRow = Required<ExportedComment>;
+
+/** Pages of the comments on the tasks that pass the filters. Each checks the access again. */
+const pagesOfComments = (
+  db: Database,
+  user: CurrentUser,
+  projectId: string,
+  matches: SQL | undefined,
+) => pagesOf<CommentRow>((last) => readComments(db, user, projectId, matches, last));
+
+async function readComments(
+  db: Database,
+  user: CurrentUser,
+  projectId: string,
+  matches: SQL | undefined,
+  last: Pick<CommentRow, 'created_at' | 'id'> | undefined,
+): Promise<CommentRow[]> {
+  const access = projectAccess(db, user, projectId);
+  const page = db
+    .select({
+      id: comments.id,
+      task: comments.task_id,
+      body: comments.body,
+      author: users.username,
+      created_at: comments.created_at,
+      edited_at: comments.edited_at,
+    })
+    .from(comments)
+    .innerJoin(tasks, isOfTask)
+    .leftJoin(users, eq(users.id, comments.author_id))
+    .where(
+      and(sql`${comments.project_id} = ${access.project_id}`, matches, afterRow(comments, last)),
+    )
+    .orderBy(...oldestFirst(comments))
+    .limit(WALK_PAGE_ROWS)
+    .as('page');
+  const rows = await db
+    .with(access)
+    .select({ access: access.project_id, comment: columnsOf(page) })
+    .from(access)
+    .leftJoinLateral(page, sql`true`)
+    .orderBy(...oldestFirst(page));
+  return rowsOrNotFound(rows, 'comment');
 }
 
 const columns = [

@@ -15,7 +15,6 @@ import { newId } from '../lib/new-id.ts';
 import { timeout } from '../lib/timeout.ts';
 import type { CurrentUser } from '../schemas/current-user.ts';
 import type { ImportQuery, ImportReport } from '../schemas/import-reports.ts';
-import type { ExportedTask } from '../schemas/project-exports.ts';
 import {
   findHeadErrors,
   type ImportedHead,
@@ -23,7 +22,7 @@ import {
 } from '../schemas/project-imports.ts';
 import { importForeign, reportForeign } from './foreign-imports.ts';
 import { createDraft, type DraftedProject, readImported } from './import-draft.ts';
-import { readDocument, withDeadline } from './import-reader.ts';
+import { type DocumentSink, readDocument, withDeadline } from './import-reader.ts';
 import { createReport } from './import-report.ts';
 
 /** Imports at once in a process. Each holds up to two batches, and a connection at times. */
@@ -117,12 +116,15 @@ async function importProject(
   const isReplay = key !== undefined && (await hasStoredResponse(db, user, key));
   const draft = createDraft(db, user);
   let projectId: string | undefined;
-  const add = (task: ExportedTask, line: number, head: Record<string, unknown>) => {
-    projectId ??= newId(chosenIdOf(head));
-    return draft.add(task, line, projectId);
+  const sink: DocumentSink = {
+    addTask(task, line, head) {
+      projectId ??= newId(chosenIdOf(head));
+      return draft.add(task, line, projectId);
+    },
+    addComment: draft.addComment,
   };
   try {
-    const { head, fingerprint } = await readDocument(chunks, isReplay ? noop : add);
+    const { head, fingerprint } = await readDocument(chunks, isReplay ? unread : sink);
     const asked = name === undefined ? fingerprint : [...fingerprint, name];
     const request = key === undefined ? undefined : await idempotencyKey(key, asked);
     if (request && isReplay) return { row: await readImported(db, user, request), replayed: true };
@@ -137,6 +139,7 @@ async function importProject(
 }
 
 const noop = async () => undefined;
+const unread: DocumentSink = { addTask: noop, addComment: noop };
 
 /** Returns the id of the project, where the client has chosen one. */
 function chosenIdOf({ project }: Record<string, unknown>): string | undefined {
@@ -155,6 +158,7 @@ function projectOf({ project }: ImportedHead, begun: string | undefined): Drafte
     archived_at: archived_at && (parseInstant(archived_at) ?? null),
     created_at: parseInstant(created_at) ?? created_at,
     updated_at: parseInstant(updated_at) ?? updated_at,
+    viewers_may_comment: project.viewers_may_comment ?? false,
   };
 }
 
@@ -171,12 +175,15 @@ async function reportProject(
 ): Promise<ImportReport> {
   const report = createReport(time_zone);
   let tasks = 0;
-  const { head } = await readDocument(chunks, async ({ assignee, title }, line) => {
-    if (assignee !== null && assignee.toLowerCase() !== user.username.toLowerCase())
-      report.add({ line, item: tasks, title }, [
-        { code: 'person_left_out', field: 'assignee', value: assignee },
-      ]);
-    tasks += 1;
+  const { head } = await readDocument(chunks, {
+    async addTask({ assignee, title }, line) {
+      if (assignee !== null && assignee.toLowerCase() !== user.username.toLowerCase())
+        report.add({ line, item: tasks, title }, [
+          { code: 'person_left_out', field: 'assignee', value: assignee },
+        ]);
+      tasks += 1;
+    },
+    addComment: noop,
   });
   return report.of('mantou', [{ name: name ?? head.project.name, tasks }]);
 }

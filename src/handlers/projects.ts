@@ -95,6 +95,7 @@ const insertProject = batchedWrite(
       ...project,
       ...projectSearchColumns(project),
       archived_at: null,
+      viewers_may_comment: false,
       created_at: now,
       updated_at: now,
       version: 1,
@@ -299,9 +300,13 @@ export async function patchProject(
   const isAllowedWhileArchived =
     archived === false || (archived === true && Object.keys(fields).length === 0);
   const permission: Permission = { ...owns, whileArchived: isAllowedWhileArchived };
-  const { name = projects.name, description = projects.description } = fields;
-  const isChange = sql`(${name}::text, ${description}::text, ${archived ?? isArchived}::boolean) is distinct from
-    (${projects.name}, ${projects.description}, ${isArchived})`;
+  const {
+    name = projects.name,
+    description = projects.description,
+    viewers_may_comment = projects.viewers_may_comment,
+  } = fields;
+  const isChange = sql`(${name}::text, ${description}::text, ${archived ?? isArchived}::boolean, ${viewers_may_comment}::boolean)
+    is distinct from (${projects.name}, ${projects.description}, ${isArchived}, ${projects.viewers_may_comment})`;
   const access = projectWriteAccess(db, actorOf(user), projectId);
   const changed = db.$with('changed').as(
     db

@@ -107,6 +107,7 @@ const withEveryField = ({ results }: BatchResults): BatchResults => ({
       due_on: task.due_on ?? null,
       parent_id: task.parent_id ?? null,
       blocked_by: task.blocked_by ?? [],
+      comment_count: task.comment_count ?? 0,
     },
   })),
 });
@@ -366,6 +367,7 @@ function outcomeOf(
       created_at: null,
       created_by: user.id,
       version: 1,
+      comment_count: 0,
     };
     return { row: withFields(location, row, fields, found), step: 'write' };
   }

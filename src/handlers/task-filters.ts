@@ -3,18 +3,22 @@
  * A filter that is not given is null, and PostgreSQL drops its condition when it plans for the values.
  */
 import { type SQL, type SQLWrapper, sql } from 'drizzle-orm';
+import { isOfTask } from '../db/authorization.ts';
 import {
   arrayLiteral,
   parseSearchTerm,
   runsMatch,
+  type SearchQuery,
   taskSearchQuery,
   taskWordsMatch,
+  wordsMatch,
 } from '../db/full-text.ts';
 import { dueAscending } from '../db/index-expressions.ts';
 import type { QueryParam, QueryParams } from '../db/prepared.ts';
-import { taskStatuses, tasks } from '../db/schema.ts';
+import { comments, taskStatuses, tasks } from '../db/schema.ts';
 import { validationProblem } from '../errors/problem.ts';
 import { endOfDay, parseDate, parseInstant, startOfDay } from '../lib/instant.ts';
+import type { ParsedSearch } from '../lib/tokenizer.ts';
 import type { CurrentUser } from '../schemas/current-user.ts';
 import type { TaskFilters } from '../schemas/tasks.ts';
 
@@ -49,6 +53,19 @@ export interface Filters {
   /** Words and labels, as a `tsquery`. */
   query: Optional<string>;
   runs: Optional<string>;
+  /** Undefined: the words of `query` are looked for in title and description together. */
+  within: Within | undefined;
+}
+
+/** Where a search looks that does not look in title and description alone. */
+export interface Within {
+  title: boolean;
+  description: boolean;
+  comments: boolean;
+  /** The words of `query` alone. */
+  words: string;
+  /** The labels of `query` alone. */
+  labels: Optional<string>;
 }
 
 /**
@@ -62,7 +79,8 @@ export function parseFilters(user: Pick<CurrentUser, 'id'>, query: TaskFilters):
   const term = query.q === undefined ? undefined : parseSearchTerm(query.q);
   const mayLackLabels = label.includes('');
   // Labels that every match has are found by the index of words.
-  const search = taskSearchQuery(term, mayLackLabels ? [] : label, label_all ?? []);
+  const foundLabels = [mayLackLabels ? [] : label, label_all ?? []] as const;
+  const search = taskSearchQuery(term, ...foundLabels);
   return {
     statuses: statuses === undefined ? null : arrayLiteral(statuses),
     priority_min: priority ?? query.priority_min ?? null,
@@ -89,6 +107,7 @@ export function parseFilters(user: Pick<CurrentUser, 'id'>, query: TaskFilters):
     created_before: timeOf(query, 'created_before'),
     query: search?.query ?? null,
     runs: search?.runs ?? null,
+    within: withinOf(query, term, taskSearchQuery(undefined, ...foundLabels)),
   };
 }
 
@@ -97,9 +116,30 @@ export function isOpen(status: SQLWrapper): SQL {
   return sql`${status} in ('todo', 'in_progress')`;
 }
 
+/** @throws {Problem} `validation_failed` for `in` without `q`. */
+function withinOf(
+  { in: texts }: TaskFilters,
+  term: ParsedSearch | undefined,
+  labels: SearchQuery | undefined,
+): Within | undefined {
+  if (texts === undefined) return undefined;
+  const words = taskSearchQuery(term, [], []);
+  if (words === undefined)
+    throw validationProblem([
+      { location: 'query.in', code: 'contradiction', message: 'must stand beside q' },
+    ]);
+  const [title, description, comments] = [
+    texts.includes('title'),
+    texts.includes('description'),
+    texts.includes('comments'),
+  ];
+  if (title && description && !comments) return undefined;
+  return { title, description, comments, words: words.query, labels: labels?.query ?? null };
+}
+
 /** Returns whether no filter is given. */
 export const isUnfiltered = (filters: Filters) =>
-  Object.values(filters).every((value) => value === null);
+  Object.values(filters).every((value) => value === null || value === undefined);
 
 const idOf = (user: Pick<CurrentUser, 'id'>, id: string | undefined) =>
   id === undefined || id === 'none' ? null : id === 'me' ? user.id : id;
@@ -200,10 +240,14 @@ export function filterCondition(filters: QueryParams<Filters>, projectId: SQLWra
     between(tasks.completed_at, filters.completed_from, filters.completed_before),
     between(tasks.updated_at, filters.updated_from, filters.updated_before),
     between(tasks.created_at, filters.created_from, filters.created_before),
-    optional(filters.query, 'text', (value) => taskWordsMatch(value, projectId)),
-    optional(filters.runs, 'text[]', (value) =>
-      runsMatch(value, tasks.title_runs, tasks.description_runs),
-    ),
+    ...(filters.within
+      ? [matchesWithin(filters, filters.within, projectId)]
+      : [
+          optional(filters.query, 'text', (value) => taskWordsMatch(value, projectId)),
+          optional(filters.runs, 'text[]', (value) =>
+            runsMatch(value, tasks.title_runs, tasks.description_runs),
+          ),
+        ]),
   ];
   return sql.join(conditions, sql` and `);
 }
@@ -211,6 +255,46 @@ export function filterCondition(filters: QueryParams<Filters>, projectId: SQLWra
 /** The condition that a task of `blocked_by` is open. Most tasks have none, and read no other task. */
 const isBlocked = sql`(${tasks.blocked_by} <> '{}' and exists (
   select from ${tasks} blocker where blocker.id = any(${tasks.blocked_by}) and ${isOpen(sql`blocker.status`)}))`;
+
+/**
+ * The condition that a task has what is looked for in its own texts or in one of its comments. For an EXISTS in place of the
+ * subquery with a value, PostgreSQL reads all comments that have the words, to look each task up among them.
+ */
+const matchesWithin = (
+  filters: QueryParams<Filters>,
+  within: QueryParams<Within>,
+  projectId: SQLWrapper,
+) => {
+  const [words, labels] = [sql`${within.words}::text`, sql`${within.labels}::text`];
+  const [inTitle, inDescription] = [
+    sql`${within.title}::boolean`,
+    sql`${within.description}::boolean`,
+  ];
+  const runs = (first: SQLWrapper, second: SQLWrapper) =>
+    optional(filters.runs, 'text[]', (value) => runsMatch(value, first, second));
+  const runsIn = (isIn: SQL, text: SQLWrapper) => sql`case when ${isIn} then ${text} else '' end`;
+  return sql`(
+    (${ownTextsMatch(filters, within, projectId)}
+      and case when ${inTitle} and ${inDescription} then true
+        when ${inTitle} then ${wordsMatch(tasks.title_words, words, projectId)}
+        else ${wordsMatch(tasks.description_words, words, projectId)} end
+      and ${runs(runsIn(inTitle, tasks.title_runs), runsIn(inDescription, tasks.description_runs))})
+    or (${within.comments}::boolean and ${tasks.comment_count} > 0
+      and (${labels} is null or ${taskWordsMatch(labels, projectId)})
+      and (
+        select true from ${comments} where ${isOfTask}
+          and ${wordsMatch(comments.words, words, projectId)} and ${runs(comments.runs, sql`''`)} limit 1
+      )))`;
+};
+
+/** The part of `matchesWithin` on a task's own texts that the index of words answers. */
+export const ownTextsMatch = (
+  { query }: Pick<QueryParams<Filters>, 'query'>,
+  { title, description }: Pick<QueryParams<Within>, 'title' | 'description'>,
+  projectId: SQLWrapper,
+  match = taskWordsMatch,
+) =>
+  sql`((${title}::boolean or ${description}::boolean) and ${match(sql`${query}::text`, projectId)})`;
 
 const optional = (
   param: QueryParam<string | number | boolean | null>,

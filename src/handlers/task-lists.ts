@@ -6,7 +6,8 @@
  * - *plain*: no filter. It walks the index of the sort.
  * - *filtered*: PostgreSQL chooses between the index of the sort and that of a filter, for the values at hand.
  * - *searched*: words or labels. Their index has no order, so the list first walks a bounded part of the index of the sort;
- *   only if that does not fill the page, it reads the index of words, and sorts all that it finds.
+ *   only if that does not fill the page, it reads the index of words, and sorts all that it finds. A search in comments (`in`)
+ *   does the same with a text of its own: a task counts with its comments among the rows that it walks.
  */
 // Decision: docs/decisions/03-rows-not-json.md
 // Decision: docs/decisions/13-an-index-for-each-sort.md
@@ -15,7 +16,12 @@ import { type SQL, type SQLWrapper, sql } from 'drizzle-orm';
 import { membershipOf, selectAccess } from '../db/authorization.ts';
 import { batchedRead } from '../db/batching.ts';
 import type { Database } from '../db/database.ts';
-import { arrayLiteral, taskWordsMatchIn } from '../db/full-text.ts';
+import {
+  arrayLiteral,
+  commentWordsMatchIn,
+  taskWordsMatch,
+  taskWordsMatchIn,
+} from '../db/full-text.ts';
 import {
   completedAscending,
   completedDescending,
@@ -33,7 +39,7 @@ import {
 } from '../db/pagination.ts';
 import { prepared, type QueryParams, rawQuery } from '../db/prepared.ts';
 import { rowsOrNotFound } from '../db/row-values.ts';
-import { project_members, projects, tasks } from '../db/schema.ts';
+import { comments, project_members, projects, tasks } from '../db/schema.ts';
 import { taskColumns } from '../db/visible-columns.ts';
 import { catalogue, Problem } from '../errors/problem.ts';
 import { endOfDay } from '../lib/instant.ts';
@@ -52,7 +58,13 @@ import {
 } from '../schemas/tasks.ts';
 import { PAGE_LIMIT_MAX } from '../schemas/types/page.ts';
 import { expandTasks } from './task-expansions.ts';
-import { type Filters, filterCondition, isUnfiltered, parseFilters } from './task-filters.ts';
+import {
+  type Filters,
+  filterCondition,
+  isUnfiltered,
+  ownTextsMatch,
+  parseFilters,
+} from './task-filters.ts';
 import { readTask } from './tasks.ts';
 
 /** A search walks up to this many rows of the index of the sort of a project before it reads the index of words. */
@@ -376,17 +388,16 @@ function pageOf(
   const matches = filterCondition(filters, projectId);
   if (form === 'filtered')
     return sql`select ${tasks.id}, ${key} from ${tasks} where ${isThere} and ${matches} ${inOrder} limit ${count}`;
-  const rows = size === undefined ? WALKED_ROWS : rowsToWalk(size, isThere, inOrder, matches);
+  const walk = (filters.within ? walkWithComments : walkOfTasks)(isThere, inOrder);
+  const rows = size === undefined ? WALKED_ROWS : rowsToWalk(size, walk, matches);
   const walkedRows = sql`(select rows from walk)`;
   return sql`
     with walk as materialized (select ${rows} as rows), walked as materialized (
-      select id, key from (
-        select tasks.*, ${key} from ${tasks} where ${isThere} ${inOrder} limit ${walkedRows}
-      ) tasks
+      select id, key from (${walk.first(walkedRows, sql`tasks.*, ${key}`)}) tasks
       where ${matches} ${byKey} limit ${count}
     ), deeper as materialized (
       select (select count(*) from walked) < ${count} and exists (
-        select from ${tasks} where ${isThere} ${inOrder} offset ${walkedRows} limit 1
+        ${walk.beyond(walkedRows)}
       ) as needed
     )
     select id, key from walked where not (select needed from deeper)
@@ -400,11 +411,38 @@ function pageOf(
 
 const WALKED_ROWS = sql.raw(String(WALKED_ROWS_MAX));
 
+/** The tasks of a project in the order of the list, as far as a search walks. */
+interface Walk {
+  /** The first tasks, which have up to so many rows to look at. */
+  first(rows: SQL, columns: SQL): SQL;
+  /** A row where there are tasks beyond. */
+  beyond(rows: SQL): SQL;
+}
+
+const walkOfTasks = (isThere: SQL, inOrder: SQL): Walk => ({
+  first: (rows, columns) =>
+    sql`select ${columns} from ${tasks} where ${isThere} ${inOrder} limit ${rows}`,
+  beyond: (rows) => sql`select from ${tasks} where ${isThere} ${inOrder} offset ${rows} limit 1`,
+});
+
+/** A task has one row and those of its comments. */
+const walkWithComments = (isThere: SQL, inOrder: SQL): Walk => {
+  const soFar = sql`sum(1 + ${tasks.comment_count}) over (${inOrder} rows unbounded preceding) as so_far`;
+  return {
+    first: (rows, columns) => sql`select * from (
+      select ${columns}, ${soFar} from ${tasks} where ${isThere} ${inOrder} limit ${rows}
+    ) walking where so_far <= ${rows}`,
+    beyond: (rows) => sql`select from (
+      select ${soFar} from ${tasks} where ${isThere} ${inOrder} limit ${rows} + 1
+    ) walking where so_far > ${rows}`,
+  };
+};
+
 /** How many rows of a project a search over several walks: none, unless a match is among the first. */
-const rowsToWalk = (size: SQL, isThere: SQL, inOrder: SQL, matches: SQL) => {
+const rowsToWalk = (size: SQL, walk: Walk, matches: SQL) => {
   const probed = sql`${WALKED_ROWS} / ${size}`;
   return sql`(case when ${probed} >= ${sql.raw(String(PROBED_ROWS_MIN))} and exists (
-      select from (select * from ${tasks} where ${isThere} ${inOrder} limit ${probed}) tasks where ${matches}
+      select from (${walk.first(probed, sql`tasks.*`)}) tasks where ${matches}
     ) then ${WALKED_ROWS} else 0 end)`;
 };
 
@@ -412,10 +450,26 @@ const rowsToWalk = (size: SQL, isThere: SQL, inOrder: SQL, matches: SQL) => {
  * The tasks of a project that have the words. The other filters come after these (`offset 0`): otherwise PostgreSQL reads
  * their indexes, too, for all projects and to the end, beside that of words.
  */
-const withWords = (filters: QueryParams<Filters>, projectId: SQL, isNeeded: SQL) =>
-  sql`select ${tasks}.* from ${tasks}
-    where ${isNeeded} and once.n = 1 and ${taskWordsMatchIn(sql`${filters.query}::text`, projectId)}
+function withWords(filters: QueryParams<Filters>, projectId: SQL, isNeeded: SQL): SQL {
+  const { query, within } = filters;
+  const isAsked = sql`${isNeeded} and once.n = 1`;
+  if (within === undefined)
+    return sql`select ${tasks}.* from ${tasks}
+    where ${isAsked} and ${taskWordsMatchIn(sql`${query}::text`, projectId)}
     offset 0`;
+  const own = (match: typeof taskWordsMatch) => ownTextsMatch(filters, within, projectId, match);
+  return sql`(select ${tasks}.* from ${tasks} where ${isAsked} and ${own(taskWordsMatchIn)} offset 0)
+    union all (
+      select ${tasks}.* from ${tasks} join (
+        select distinct ${comments.task_id} as id from ${comments}
+        where ${isAsked} and ${within.comments}::boolean
+          and ${commentWordsMatchIn(sql`${within.words}::text`, projectId)}
+        offset 0
+      ) commented on commented.id = ${tasks.id}
+      where ${tasks.project_id}::text = ${projectId}::text and ${own(taskWordsMatch)} is not true
+      offset 0
+    )`;
+}
 
 /** A plain list needs no plan of its own. */
 const onceOf = ({ once, filters }: Pick<QueryParams<ListParams>, 'once' | 'filters'>) =>

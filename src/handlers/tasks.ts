@@ -101,6 +101,7 @@ const insertTask = batchedWrite(
       created_by: user.id,
       version: 1,
       words_version: -1,
+      comment_count: 0,
     });
     const insert = (first?: SQL) =>
       db.$with('created').as(
@@ -165,7 +166,9 @@ export async function replaceTask(
   input: TaskReplace,
   expected: ExpectedVersions,
 ): Promise<Task> {
-  const { id, project_id, completed_at, created_at, updated_at, created_by, ...fields } = input;
+  // Others may have commented since the client read the task.
+  const { comment_count: _, ...sent } = input;
+  const { id, project_id, completed_at, created_at, updated_at, created_by, ...fields } = sent;
   const unwritable = { id, project_id, completed_at, created_at, updated_at, created_by };
   if (Object.values(unwritable).some((value) => value !== undefined)) {
     const task = await readTask(db, user, taskId);

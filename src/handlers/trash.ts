@@ -36,6 +36,7 @@ import {
 } from '../db/pagination.ts';
 import { prepared, type QueryParam, type QueryParams, rawQuery } from '../db/prepared.ts';
 import {
+  comments,
   project_members,
   projects,
   tasks,
@@ -229,6 +230,8 @@ const restoredRow: Partial<Record<keyof typeof tasks.$inferSelect, SQL>> = {
     union all select taken.id from taken where taken.id = kept.parent_id)`,
   // Tasks that an earlier release deleted lack it.
   blocked_by: sql`coalesce(kept.blocked_by, '{}')`,
+  comment_count: sql`(select count(*)::int from ${comments}
+    where ${comments.task_id} = kept.id and ${comments.project_id} = kept.project_id)`,
   updated_at: sql`greatest(kept.updated_at, now())`,
   version: sql`kept.version + 1`,
   words_version: sql`kept.words_version - 1`,

@@ -27,12 +27,12 @@ const Change = closed({
 
 export const listChangesTool = defineTool('list_changes', {
   description:
-    'With project: its history, newest first. Without: what changed in all projects since the cursor of an earlier call, oldest first; the first call only returns a cursor.',
+    'With project: its history, newest first. Without: what changed anywhere since a cursor, oldest first; the first call returns a cursor.',
   effect: 'reads',
   input: closed({
     project: optional(projectName, 'Name or id'),
     cursor,
-    limit: optional(integer(1, PAGE_MAX), `Up to ${PAGE_MAX}`),
+    limit: optional(integer(1, PAGE_MAX)),
   }),
   output: closed({ changes: Type.Array(Change), next_cursor: Type.Optional(text) }),
   async run(caller, { project, cursor, limit = PAGE_DEFAULT }) {

@@ -4,6 +4,7 @@ import { readProject } from '../handlers/projects.ts';
 import { listTasks } from '../handlers/task-lists.ts';
 import type { Project } from '../schemas/projects.ts';
 import type { Caller } from './caller.ts';
+import { commentLines } from './comment-tools.ts';
 import { quote, quoteLines } from './quote.ts';
 import { inBrief, taskLine, viewTasks, type WholeTask } from './task-view.ts';
 
@@ -47,7 +48,7 @@ export async function projectMarkdown(
   return { project, markdown: `${lines.join('\n')}\n` };
 }
 
-/** Returns a task with its description. */
+/** Returns a task with its description and its latest comments. */
 export function taskMarkdown(task: WholeTask): string {
   const { title, description, created_by, created_at, updated_at, completed_at } = task;
   const lines = [
@@ -57,6 +58,7 @@ export function taskMarkdown(task: WholeTask): string {
     '',
     `Created ${created_at}${created_by ? ` by @${created_by}` : ''}, last changed ${updated_at}${completed_at ? `, completed ${completed_at}` : ''}.`,
     ...(description ? ['', quoteLines(description)] : []),
+    ...commentLines(task).flatMap((line) => ['', line]),
   ];
   return `${lines.join('\n')}\n`;
 }

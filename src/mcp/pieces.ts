@@ -34,7 +34,7 @@ export const projectName = Text({ minLength: 1, maxLength: 120 });
 /** `me`, a user name or an id, which is longer than any user name. */
 export const person = Text({ minLength: 1, maxLength: 36 });
 
-export const version = optional(ExpectedVersion({}), 'As read; guards newer changes');
+export const version = optional(ExpectedVersion({}), 'As read');
 
 export const cursor = optional(AllTasksQuery.properties.cursor, 'next_cursor of the last answer');
 

@@ -1,5 +1,5 @@
 /** Problems as results of tools: the code of the API, and what a model can do about it. */
-import type { FieldError, Problem, ProblemCode } from '../errors/problem.ts';
+import { type FieldError, Problem, type ProblemCode } from '../errors/problem.ts';
 
 /** What to do next. The explanations of the catalogue are about HTTP, which a model does not see. */
 const cures: Partial<Record<ProblemCode, string>> = {
@@ -12,7 +12,7 @@ const cures: Partial<Record<ProblemCode, string>> = {
   invalid_token: 'Do not retry. Ask for a new API token.',
   token_expired: 'Do not retry. Ask for a new token.',
   conflict:
-    'An archived project is read-only. Choose another project, or ask its owner to unarchive it.',
+    'An archived project is read-only. Choose another project, or ask its owner to unarchive it. A task has a limited number of comments.',
   precondition_failed: 'Read the task again with read_tasks, decide anew, and use its version.',
   invalid_cursor: 'Call the tool again without the cursor.',
   cursor_expired: 'Call the tool again without the cursor, and read the tasks anew.',
@@ -21,6 +21,16 @@ const cures: Partial<Record<ProblemCode, string>> = {
   database_unavailable: 'Wait a second and repeat the call unchanged: it is not applied twice.',
   overloaded: 'Wait a second and repeat the call unchanged: it is not applied twice.',
 };
+
+/** Returns what the work returns; undefined where the user does not see what it reads. */
+export async function ifVisible<T>(work: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof Problem && error.code === 'not_found') return undefined;
+    throw error;
+  }
+}
 
 /** Returns the result. A client does not check the text against the schema of the tool, as it does structured content. */
 export function problemResult({ code, message, particulars: { errors, version } }: Problem) {

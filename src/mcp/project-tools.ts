@@ -1,10 +1,9 @@
 /** Tools about projects and their members. */
 import { Type } from '@sinclair/typebox';
-import { roles } from '../db/schema.ts';
+import type { Role } from '../db/schema.ts';
 import { listMembers } from '../handlers/members.ts';
 import { createProject, listProjects } from '../handlers/projects.ts';
 import { ProjectCreate, ProjectListQuery } from '../schemas/projects.ts';
-import { OneOf } from '../schemas/types/one-of.ts';
 import { Text } from '../schemas/types/text.ts';
 import { callKey } from './call-key.ts';
 import { resolveProject } from './names.ts';
@@ -19,7 +18,7 @@ const ProjectView = closed({
   id: text,
   name: text,
   description: Type.Optional(text),
-  role: OneOf(roles),
+  role: text,
   archived: Type.Boolean(),
 });
 
@@ -27,7 +26,7 @@ interface ProjectRow {
   id: string;
   name: string;
   description: string | null;
-  role: (typeof roles)[number];
+  role: Role;
   archived_at: string | null;
 }
 
@@ -48,7 +47,7 @@ const projectLine = ({ id, name, description, role, archived_at }: ProjectRow) =
 const { q, archived } = ProjectListQuery.properties;
 
 export const listProjectsTool = defineTool('list_projects', {
-  description: 'List the projects that you can see, with your role in each.',
+  description: 'List your projects, with your role in each.',
   effect: 'reads',
   input: closed({
     q: optional(q, 'Words in name or description'),
@@ -68,8 +67,7 @@ export const listProjectsTool = defineTool('list_projects', {
 });
 
 export const createProjectTool = defineTool('create_project', {
-  description:
-    'Create a project, with you as its owner. The same call within a day is replayed, unless its key is new.',
+  description: 'Create a project. Replayed as create_tasks.',
   effect: 'writes',
   input: closed({
     name: ProjectCreate.properties.name,
@@ -89,11 +87,11 @@ export const createProjectTool = defineTool('create_project', {
 });
 
 export const listMembersTool = defineTool('list_members', {
-  description: 'List the members of a project: who can be assigned to its tasks.',
+  description: 'List the members of a project: who can be assigned.',
   effect: 'reads',
   input: closed({ project: { ...projectName, description: 'Name or id' }, cursor }),
   output: closed({
-    members: Type.Array(closed({ id: text, username: text, role: OneOf(roles) })),
+    members: Type.Array(closed({ id: text, username: text, role: text })),
     next_cursor: Type.Optional(text),
   }),
   async run(caller, { project, cursor }) {

@@ -4,6 +4,7 @@ import { Problem } from '../errors/problem.ts';
 import { listProjects } from '../handlers/projects.ts';
 import { listAllTasks } from '../handlers/task-lists.ts';
 import { AllTasksQuery } from '../schemas/tasks.ts';
+import { withComments } from './comment-tools.ts';
 import { projectMarkdown, taskMarkdown } from './markdown.ts';
 import { closed, taskId } from './pieces.ts';
 import { quote } from './quote.ts';
@@ -48,7 +49,7 @@ export const fetchTool = defineTool('fetch', {
   async run(caller, { id }) {
     const task = await readIfVisible(caller, id);
     if (task) {
-      const [view] = await viewTasks(caller, [task]);
+      const [view] = await withComments(caller, await viewTasks(caller, [task]));
       if (!view) throw new Problem('not_found');
       const url = caller.urlOf(`/tasks/${task.id}`);
       const markdown = taskMarkdown(view);

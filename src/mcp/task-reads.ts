@@ -1,13 +1,13 @@
 /** Tools that read tasks. */
 import { Type } from '@sinclair/typebox';
 import { taskStatuses } from '../db/schema.ts';
-import { Problem } from '../errors/problem.ts';
 import { listAllTasks } from '../handlers/task-lists.ts';
 import { readTask } from '../handlers/tasks.ts';
 import { AllTasksQuery, label, type Task } from '../schemas/tasks.ts';
 import { DistinctList } from '../schemas/types/list.ts';
 import { OneOf } from '../schemas/types/one-of.ts';
 import type { Caller } from './caller.ts';
+import { commentLines, withComments } from './comment-tools.ts';
 import { resolvePeople, resolveProject } from './names.ts';
 import {
   asString,
@@ -19,6 +19,7 @@ import {
   projectName,
   taskId,
 } from './pieces.ts';
+import { ifVisible } from './problem-result.ts';
 import { quoteLines } from './quote.ts';
 import { inBrief, TaskView, taskLine, viewTasks, WholeTask } from './task-view.ts';
 import { defineTool } from './tool.ts';
@@ -32,8 +33,7 @@ const OPEN = ['todo', 'in_progress'] as const;
 const SORTS = ['due_at', '-priority', '-updated_at', '-created_at', 'title'] as const;
 
 export const findTasks = defineTool('find_tasks', {
-  description:
-    'Find tasks by words, project, status, label, assignee or due date. Open tasks by default, soonest due first.',
+  description: 'Find tasks, by default open ones, soonest due first.',
   effect: 'reads',
   input: closed({
     q: optional(q, 'Words in title or description'),
@@ -49,11 +49,7 @@ export const findTasks = defineTool('find_tasks', {
     due_before: optional(asString(due_before), 'Exclusive: Monday for this week'),
     updated_from: optional(asString(updated_from)),
     sort: Type.Optional({ ...OneOf(SORTS), default: 'due_at' }),
-    limit: Type.Optional({
-      ...integer(1, PAGE_MAX),
-      default: PAGE_DEFAULT,
-      description: `Up to ${PAGE_MAX}`,
-    }),
+    limit: Type.Optional({ ...integer(1, PAGE_MAX), default: PAGE_DEFAULT }),
     cursor,
   }),
   output: closed({
@@ -95,7 +91,7 @@ async function personOf(caller: Caller, text: string): Promise<string> {
 }
 
 export const readTasks = defineTool('read_tasks', {
-  description: 'Read up to 50 tasks by id, with their descriptions.',
+  description: 'Read up to 50 tasks by id, with descriptions and latest comments.',
   effect: 'reads',
   input: closed({ ids: Type.Array(taskId, { minItems: 1, maxItems: READ_MAX }) }),
   output: closed({
@@ -104,9 +100,12 @@ export const readTasks = defineTool('read_tasks', {
   }),
   async run(caller, { ids }) {
     const found = await Promise.all(ids.map((id) => readIfVisible(caller, id)));
-    const tasks = await viewTasks(
+    const tasks = await withComments(
       caller,
-      found.flatMap((task) => task ?? []),
+      await viewTasks(
+        caller,
+        found.flatMap((task) => task ?? []),
+      ),
     );
     const missing = ids.filter((_, index) => found[index] === undefined);
     return { data: { tasks, missing }, text: wholeText(tasks, missing) };
@@ -114,20 +113,15 @@ export const readTasks = defineTool('read_tasks', {
 });
 
 /** Returns a task; undefined where the user sees none. */
-export async function readIfVisible({ db, user }: Caller, id: string): Promise<Task | undefined> {
-  try {
-    return await readTask(db, user, id);
-  } catch (error) {
-    if (error instanceof Problem && error.code === 'not_found') return undefined;
-    throw error;
-  }
-}
+export const readIfVisible = ({ db, user }: Caller, id: string): Promise<Task | undefined> =>
+  ifVisible(() => readTask(db, user, id));
 
 const wholeText = (tasks: readonly WholeTask[], missing: readonly string[]) =>
   [
     `${tasks.length} tasks, ${missing.length} not found.`,
-    ...tasks.flatMap(({ description, ...task }) => [
+    ...tasks.flatMap((task) => [
       taskLine(inBrief(task)),
-      ...(description ? [quoteLines(description)] : []),
+      ...(task.description ? [quoteLines(task.description)] : []),
+      ...commentLines(task),
     ]),
   ].join('\n');

@@ -1,10 +1,8 @@
 /** A task as tools show it: names in place of ids, and without what is not set, because each field costs a model attention. */
 import { type Static, Type } from '@sinclair/typebox';
-import { taskStatuses } from '../db/schema.ts';
 import { nameProjects } from '../handlers/projects.ts';
 import { findPeople } from '../handlers/task-people.ts';
 import type { Task } from '../schemas/tasks.ts';
-import { OneOf } from '../schemas/types/one-of.ts';
 import type { Caller } from './caller.ts';
 import { quote } from './quote.ts';
 
@@ -13,7 +11,7 @@ const fields = {
   id: text,
   project: text,
   title: text,
-  status: OneOf(taskStatuses),
+  status: text,
   priority: Type.Integer(),
   due_on: Type.Optional(text),
   due_at: Type.Optional(text),
@@ -32,6 +30,12 @@ export const TaskRow = Type.Object(
 );
 export type TaskRow = Static<typeof TaskRow>;
 
+export const CommentView = Type.Object(
+  { author: Type.Optional(text), at: text, body: text },
+  { additionalProperties: false },
+);
+export type CommentView = Static<typeof CommentView>;
+
 /** With what a list leaves out. */
 export const WholeTask = Type.Object(
   {
@@ -42,6 +46,8 @@ export const WholeTask = Type.Object(
     created_at: text,
     updated_at: text,
     completed_at: Type.Optional(text),
+    comment_count: Type.Optional(Type.Integer()),
+    comments: Type.Optional(Type.Array(CommentView)),
   },
   { additionalProperties: false },
 );
@@ -74,6 +80,7 @@ export async function viewTasks(caller: Caller, tasks: readonly Task[]): Promise
       created_at: task.created_at,
       updated_at: task.updated_at,
       completed_at: task.completed_at ?? undefined,
+      comment_count: task.comment_count || undefined,
       version: task.version,
     }),
   );
@@ -100,6 +107,8 @@ export const inBrief = ({
   updated_at: ____,
   completed_at: _____,
   project_id: ______,
+  comment_count: _______,
+  comments: ________,
   ...brief
 }: WholeTask): TaskView => brief;
 

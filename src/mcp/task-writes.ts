@@ -81,7 +81,7 @@ const references = <T>(
 
 export const createTasks = defineTool('create_tasks', {
   description:
-    'Create up to 100 tasks in a project, all or none. The same call within a day is replayed, unless its key is new.',
+    'Create tasks, up to 100, all or none. The same call within a day is replayed, unless its key is new.',
   effect: 'writes',
   input: closed({
     project: { ...projectName, description: 'Name or id' },
@@ -104,8 +104,7 @@ export const createTasks = defineTool('create_tasks', {
 const CLEARABLE = ['description', 'due_on', 'due_at', 'assignee'] as const;
 
 export const updateTasks = defineTool('update_tasks', {
-  description:
-    'Change fields of up to 100 tasks, all or none. Fields left out stay. labels replaces the list.',
+  description: 'Change fields of up to 100 tasks, all or none. labels replaces the list.',
   effect: 'writes',
   input: closed({
     tasks: Type.Array(

@@ -36,8 +36,8 @@ export const defineTool = <Input extends TProperties, Output extends TProperties
 export const describeTool = ({ name, description, input, output, effect }: Tool) => ({
   name,
   description,
-  inputSchema: published(input) as { type: 'object' },
-  outputSchema: published(output) as { type: 'object' },
+  inputSchema: publishedClosed(input),
+  outputSchema: publishedClosed(output),
   annotations: {
     ...(effect === 'reads'
       ? { readOnlyHint: true }
@@ -70,6 +70,13 @@ function validInput(schema: TObject, given: unknown): Record<string, unknown> {
   return input as Record<string, unknown>;
 }
 
+/** Says that there are no other fields in the arguments and the result, and not of the objects in them. */
+const publishedClosed = (schema: TSchema) => ({
+  ...published(schema),
+  type: 'object' as const,
+  additionalProperties: false,
+});
+
 /** What a model has to know of a schema. Every other bound is told by the message of the problem. */
 const PUBLISHED = [
   'type',
@@ -77,7 +84,6 @@ const PUBLISHED = [
   'items',
   'properties',
   'required',
-  'additionalProperties',
   'anyOf',
   'default',
   'description',

@@ -1,6 +1,7 @@
 /** All tools, in the order in which a model reads them. */
 import type { CurrentUser } from '../schemas/current-user.ts';
 import { listChangesTool } from './change-tools.ts';
+import { commentTool } from './comment-tools.ts';
 import { createProjectTool, listMembersTool, listProjectsTool } from './project-tools.ts';
 import { fetchTool, search } from './search-tools.ts';
 import { findTasks, readTasks } from './task-reads.ts';
@@ -15,6 +16,7 @@ export const tools: readonly Tool[] = [
   completeTasks,
   moveTasks,
   deleteTasks,
+  commentTool,
   listProjectsTool,
   createProjectTool,
   listMembersTool,

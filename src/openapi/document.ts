@@ -180,6 +180,7 @@ const introduction = {
     { name: 'Members', description: 'The members of a project and their roles' },
     { name: 'Invitations', description: 'Secrets with which their holders join a project' },
     { name: 'Tasks', description: 'Tasks, their lists, and changes in a batch' },
+    { name: 'Comments', description: 'What people say about tasks' },
     { name: 'Trash', description: 'Deleted tasks and projects, until they are deleted for good' },
     { name: 'Calendars', description: 'Due tasks for calendar programs' },
     { name: 'Labels', description: 'The labels of tasks, and new names for them' },

@@ -10,7 +10,7 @@ export const announceChanges = (changes: ChangeStream) =>
     const { route = '', set } = context;
     if (READING_METHODS.includes(method) || method === 'OPTIONS') return;
     const canRecordEvents =
-      /^\/(projects|tasks|invitations|dav)\b/.test(route) ||
+      /^\/(projects|tasks|comments|invitations|dav)\b/.test(route) ||
       route === '/users/me' ||
       requestState(context).hasWritten;
     if (canRecordEvents && Number(set.status ?? 200) < 300) changes.notify();

@@ -5,9 +5,9 @@
 import { and, gt, type SQLWrapper, sql } from 'drizzle-orm';
 import { NIL as NIL_UUID } from 'uuid';
 import type { Database } from '../db/database.ts';
-import { projectLexemes, taskLexemes, taskSearchText } from '../db/full-text.ts';
+import { commentLexemes, projectLexemes, taskLexemes, taskSearchText } from '../db/full-text.ts';
 import { isSearchStale } from '../db/index-expressions.ts';
-import { projects, tasks } from '../db/schema.ts';
+import { comments, projects, tasks } from '../db/schema.ts';
 
 /** A row may be 100 kB. */
 const ROWS_AT_ONCE = 200;
@@ -19,6 +19,7 @@ type Run = <T>(step: (db: Database) => Promise<T>) => Promise<T>;
 export async function reindexSearch(run: Run): Promise<void> {
   await walk(run, reindexTasks);
   await walk(run, reindexProjects);
+  await walk(run, reindexComments);
 }
 
 async function reindexTasks(db: Database, after: string): Promise<string | undefined> {
@@ -74,6 +75,22 @@ async function reindexProjects(db: Database, after: string): Promise<string | un
     from json_to_recordset(${JSON.stringify(found)}::text::json)
       as found (id uuid, version int, name_key text, name_words text, description_words text, name_runs text, description_runs text)
     where ${projects.id} = found.id and ${projects.version} = found.version`);
+  return rows.at(-1)?.id;
+}
+
+async function reindexComments(db: Database, after: string): Promise<string | undefined> {
+  const rows = await db
+    .select({ id: comments.id, version: comments.version, body: comments.body })
+    .from(comments)
+    .where(and(isSearchStale(comments, comments.words), gt(comments.id, after)))
+    .orderBy(comments.id)
+    .limit(ROWS_AT_ONCE);
+  const found = rows.map(({ id, version, body }) => ({ id, version, ...commentLexemes(body) }));
+  await db.execute(sql`
+    update ${comments} set words = ${taskSearchText(sql`found.words`, comments.project_id)}, runs = found.runs,
+      words_version = -found.version
+    from json_to_recordset(${JSON.stringify(found)}::text::json) as found (id uuid, version int, words text, runs text)
+    where ${comments.id} = found.id and ${comments.version} = found.version`);
   return rows.at(-1)?.id;
 }
 

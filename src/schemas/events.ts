@@ -1,5 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox';
 import { actions, subjects } from '../db/schema.ts';
+import { Comment } from './comments.ts';
 import { Member } from './members.ts';
 import { Project } from './projects.ts';
 import { PROJECTS_MAX, Task } from './tasks.ts';
@@ -12,7 +13,7 @@ import { QueryInteger, QueryList } from './types/query.ts';
 import { Text } from './types/text.ts';
 
 /**
- * A cursor of the feed or of a history: a fingerprint, a timeline and two positions; in a snapshot three ids and a time as well.
+ * A cursor of the feed or of a history: a fingerprint, a timeline and two positions; in a snapshot three ids, a time and a word as well.
  */
 export const EVENT_CURSOR_LENGTH_MAX = 400;
 
@@ -33,7 +34,7 @@ export const Event = ResponseObject('Event', {
   action: OneOf(actions, {
     title: 'EventAction',
     description:
-      'What happened. A task that moves to another project is `task.deleted` in the one and `task.created` in the other, with its id and its next version. `task.restored` is a task that left the trash. `access.granted` and `access.lost` are sent only to you: after the first you can see the project, after the second you cannot, whether it was deleted or not. `project.deleted` and `project.restored` are in its history.',
+      'What happened. A task that moves to another project is `task.deleted` in the one and `task.created` in the other, with its id and its next version, and a `comment.created` for each of its comments. `task.restored` is a task that left the trash, followed by its comments as well. Comments leave with their task without an event of their own. `access.granted` and `access.lost` are sent only to you: after the first you can see the project, after the second you cannot, whether it was deleted or not. `project.deleted` and `project.restored` are in its history.',
     examples: ['task.updated'],
   }),
   project_id: Id('The project it belongs to.'),
@@ -42,18 +43,18 @@ export const Event = ResponseObject('Event', {
     description: 'The kind of resource that changed.',
     examples: ['task'],
   }),
-  subject_id: Id('The id of the task, of the project, or of the user who is a member.'),
+  subject_id: Id('The id of the task, comment or project, or of the user who is a member.'),
   version: Type.Integer({
     minimum: 0,
     description:
-      'The version after this change, of the task or otherwise of the project; 0 after a deletion.',
+      'The version after this change, of the task or comment, or otherwise of the project; 0 after a deletion.',
     examples: [2],
   }),
   fields: Type.Unsafe<Record<string, unknown>>({
     type: 'object',
     additionalProperties: true,
     description:
-      'The changed fields with their new values; all fields of a new or restored resource, and those that a deleted task had.',
+      'The changed fields with their new values; all fields of a new or restored resource, and those that a deleted task had. An event of a comment always has its `task_id`, and, where there is one comment more or less, `comment_count`: how many the task has now.',
     examples: [{ status: 'done' }],
   }),
 });
@@ -68,19 +69,26 @@ export const SnapshotMember = ResponseObject('SnapshotMember', {
 });
 export type SnapshotMember = Static<typeof SnapshotMember>;
 
+export const SnapshotComment = ResponseObject('SnapshotComment', {
+  project_id: Id('The project.'),
+  ...Comment.properties,
+});
+export type SnapshotComment = Static<typeof SnapshotComment>;
+
 export const Snapshot = StrictObject(
   'Snapshot',
   {
     projects: Type.Array(Project, { maxItems: PAGE_LIMIT_MAX }),
     members: Type.Array(SnapshotMember, { maxItems: PAGE_LIMIT_MAX }),
     tasks: Type.Array(Task, { maxItems: PAGE_LIMIT_MAX }),
+    comments: Type.Array(SnapshotComment, { maxItems: PAGE_LIMIT_MAX }),
     complete: Type.Boolean({
       description:
         'Whether this is the last page of the snapshot; then `next_cursor` is where the changes go on.',
       examples: [true],
     }),
   },
-  'A page of a snapshot. A project comes before its members and tasks, in this page or an earlier one. Store each row in place of one with the same id: a task that moves meanwhile can come twice, and the later row is the newer one.',
+  'A page of a snapshot. A project comes before its members, its tasks and the comments on them, in this page or an earlier one. A comment may come whose task is new or has moved: the changes bring the task, or take it away with its comments. Store each row in place of one with the same id: a task that moves meanwhile can come twice, and the later row is the newer one.',
 );
 
 export const ChangePage = StrictObject('ChangePage', {

@@ -1,4 +1,5 @@
 import { type Static, Type } from '@sinclair/typebox';
+import { commentFields } from './comments.ts';
 import { projectFields } from './projects.ts';
 import { filters, taskFields } from './tasks.ts';
 import { ChosenId } from './types/chosen-id.ts';
@@ -25,7 +26,7 @@ const {
   ...task
 } = taskFields;
 
-/** A task. An export has no ids, but a `ref` where another task refers to it; an import may choose ids. */
+/** A task. An export has no ids, but a `ref` where another task or a comment refers to it; an import may choose ids. */
 export const ExportedTask = StrictObject('ExportedTask', {
   id: ChosenId('the task in an import'),
   title,
@@ -47,7 +48,7 @@ export const ExportedTask = StrictObject('ExportedTask', {
   }),
   ref: Type.Optional(
     Id(
-      'A name of this task in the document, to which other tasks refer. It is no id after an import.',
+      'A name of this task in the document, to which other tasks and comments refer. It is no id after an import.',
     ),
   ),
   parent: Type.Optional(
@@ -62,11 +63,27 @@ export const ExportedTask = StrictObject('ExportedTask', {
 });
 export type ExportedTask = Static<typeof ExportedTask>;
 
-const { id: _, version: __, ...kept } = projectFields;
+/** A comment. An export has no ids; an import may choose them. */
+export const ExportedComment = StrictObject('ExportedComment', {
+  id: ChosenId('the comment in an import'),
+  task: Id(
+    'The `ref` of its task, which comes before it. A comment on a task that is not in the document is left out by an import.',
+  ),
+  body: commentFields.body,
+  author: Nullable(Username, {
+    description: 'The user name of the author; null after the account was deleted.',
+  }),
+  created_at: commentFields.created_at,
+  edited_at: commentFields.edited_at,
+});
+export type ExportedComment = Static<typeof ExportedComment>;
+
+const { id: _, version: __, viewers_may_comment, ...kept } = projectFields;
 
 const ExportedProject = StrictObject('ExportedProject', {
   id: ChosenId('the project in an import, where it comes before the tasks'),
   ...kept,
+  viewers_may_comment: Type.Optional(viewers_may_comment),
 });
 export type ExportedProject = Static<typeof ExportedProject>;
 
@@ -78,8 +95,13 @@ export const ProjectExport = StrictObject(
     exported_at: Instant('When the export was made.'),
     project: ExportedProject,
     tasks: Type.Array(ExportedTask, { description: 'The tasks, oldest first.' }),
+    comments: Type.Optional(
+      Type.Array(ExportedComment, {
+        description: 'The comments on these tasks, which come before them, oldest first.',
+      }),
+    ),
   },
-  'A project with its tasks: users are named by user name. Each task is on its own line. An export has no ids.',
+  'A project with its tasks and their comments: users are named by user name. Each task and each comment is on its own line. An export has no ids.',
 );
 
 export const TaskTable = Type.String({

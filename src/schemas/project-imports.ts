@@ -3,7 +3,7 @@ import { TypeCompiler } from '@sinclair/typebox/compiler';
 import type { FieldError } from '../errors/problem.ts';
 import { findFieldErrors } from './field-errors.ts';
 import { IMPORTED_PROJECTS_MAX, ImportReport } from './import-reports.ts';
-import { ExportedTask, ProjectExport } from './project-exports.ts';
+import { ExportedComment, ExportedTask, ProjectExport } from './project-exports.ts';
 import { Project } from './projects.ts';
 import { findSecondDueDate } from './tasks.ts';
 import { Id } from './types/id.ts';
@@ -15,6 +15,7 @@ export const UNASSIGNED_NAMED_MAX = 100;
 export const ProjectImported = StrictObject('ProjectImported', {
   project: Project,
   tasks: Type.Integer({ minimum: 0, description: 'The number of tasks.', examples: [1] }),
+  comments: Type.Integer({ minimum: 0, description: 'The number of comments.', examples: [0] }),
   unassigned_total: Type.Integer({
     minimum: 0,
     description:
@@ -46,8 +47,10 @@ export const ProjectImported = StrictObject('ProjectImported', {
 });
 export type ProjectImported = Static<typeof ProjectImported>;
 
-/** The document without its tasks. */
-const ImportedHead = Type.Omit(ProjectExport, ['tasks'], { additionalProperties: false });
+/** The document without its tasks and comments. */
+const ImportedHead = Type.Omit(ProjectExport, ['tasks', 'comments'], {
+  additionalProperties: false,
+});
 export type ImportedHead = Static<typeof ImportedHead>;
 export const headFields = Object.keys(ImportedHead.properties);
 
@@ -57,8 +60,11 @@ const finder = (schema: TSchema) => {
     compiled.Check(value) ? [] : findFieldErrors(compiled.Errors(value), where);
 };
 
-/** Returns what is wrong with the document, its tasks aside. */
+/** Returns what is wrong with the document, its tasks and comments aside. */
 export const findHeadErrors = finder(ImportedHead);
+
+/** Returns what is wrong with a comment of the document by itself. */
+export const findCommentErrors = finder(ExportedComment);
 
 const findShapeErrors = finder(ExportedTask);
 

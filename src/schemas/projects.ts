@@ -1,5 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox';
 import { roles } from '../db/schema.ts';
+import { Comment } from './comments.ts';
 import { Member } from './members.ts';
 import { Task } from './tasks.ts';
 import { ChosenId } from './types/chosen-id.ts';
@@ -25,6 +26,11 @@ const description = Nullable(
   Text({ maxLength: PROJECT_DESCRIPTION_LENGTH_MAX, examples: ['New tiles, new light'] }),
 );
 
+const viewersMayComment = Type.Boolean({
+  description: 'Whether viewers may write comments. False in a new project.',
+  examples: [false],
+});
+
 /** The fields that a project has in every response. */
 export const projectFields = {
   id: Id('The project.'),
@@ -36,6 +42,7 @@ export const projectFields = {
       examples: [null],
     },
   ),
+  viewers_may_comment: viewersMayComment,
   created_at: Instant('When the project was created.'),
   updated_at: Instant('When the project last changed.'),
   version: Type.Integer({
@@ -55,11 +62,12 @@ export const Project = ResponseObject('Project', {
 });
 export type Project = Static<typeof Project>;
 
-/** A project with its members and tasks. */
+/** A project with its members, tasks and comments. */
 export const ProjectWithTasks = StrictObject('ProjectWithTasks', {
   ...projectFields,
   members: Type.Array(Member),
   tasks: Type.Array(Task),
+  comments: Type.Array(Comment),
 });
 
 export const ProjectPage = Page('ProjectPage', Project);
@@ -83,6 +91,7 @@ export const ProjectPatch = StrictObject(
         examples: [false],
       }),
     ),
+    viewers_may_comment: Type.Optional(viewersMayComment),
     version: ExpectedVersion({
       description: 'Write only on this version, as `If-Match` does.',
     }),

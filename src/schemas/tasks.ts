@@ -92,6 +92,8 @@ const blockedBy = DistinctList(Id('A task.'), {
   description: 'The tasks that have to be done or cancelled first. They may be in other projects.',
   examples: [[]],
 });
+/** A task has up to this many comments. */
+export const COMMENTS_PER_TASK_MAX = 1000;
 
 /** The fields that a task has in every response. */
 export const taskFields = {
@@ -119,6 +121,12 @@ export const taskFields = {
     minimum: 1,
     description: 'Increases by one with each change.',
     examples: [1],
+  }),
+  comment_count: Type.Integer({
+    minimum: 0,
+    maximum: COMMENTS_PER_TASK_MAX,
+    description: 'How many comments the task has. It changes without a new version of the task.',
+    examples: [0],
   }),
 };
 
@@ -192,9 +200,10 @@ const readBack = Type.Partial(
     created_at: annotated(taskFields.created_at, { readOnly: true }),
     updated_at: annotated(taskFields.updated_at, { readOnly: true }),
     created_by: annotated(taskFields.created_by, { readOnly: true }),
+    comment_count: annotated(taskFields.comment_count, { readOnly: true }),
   }),
 ).properties;
-export type UnwritableField = keyof typeof readBack;
+export type UnwritableField = Exclude<keyof typeof readBack, 'comment_count'>;
 
 export const TaskReplace = StrictObject(
   'TaskReplace',
@@ -350,6 +359,9 @@ const timeFilter = (description: string, examples = ['2026-12-31T18:00:00+01:00'
     InstantOrDate(`${description} A date means the beginning of that day in UTC.`, examples),
   );
 
+/** The texts in which a search looks. */
+const searchedTexts = ['title', 'description', 'comments'] as const;
+
 /** What every list of tasks, the count, the calendar and the export of a project can be filtered by. */
 export const filters = {
   status: statuses('Matches tasks with any of these statuses.', ['todo', 'in_progress']),
@@ -423,6 +435,14 @@ export const filters = {
   created_from: timeFilter('Created at this time or later.', ['2026-12-24T18:00:00+01:00']),
   created_before: timeFilter('Created before this time.'),
   q: Type.Optional(Search('the title or the description')),
+  in: Type.Optional(
+    QueryList(OneOf(searchedTexts, { title: 'SearchedText' }), {
+      maxItems: searchedTexts.length,
+      description:
+        'Where `q` looks, by default in `title,description`. All words have to occur in the title and the description together, or, with `comments`, in one comment.',
+      examples: [['title', 'description', 'comments']],
+    }),
+  ),
 };
 
 /** Which projects a list over several has. */

@@ -92,6 +92,7 @@ describe('each write adds an event', () => {
           description: null,
           archived_at: null,
           created_at: project.created_at,
+          viewers_may_comment: false,
         },
       },
       { action: 'member.added', subject_id: ada.id, version: 1, fields: { role: 'owner' } },

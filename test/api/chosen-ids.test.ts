@@ -1,4 +1,4 @@
-/** Ids that clients choose: UUIDv7, for projects and tasks, alone, in batches and in imports. */
+/** Ids that clients choose: UUIDv7, for projects, tasks and comments, alone, in batches and in imports. */
 import { describe, expect, test } from 'bun:test';
 import { SQL } from 'bun';
 import { v4 as uuidv4, v6 as uuidv6, v7 as uuidv7 } from 'uuid';
@@ -42,6 +42,11 @@ const ways: Record<
     read: (id) => `/tasks/${id}`,
     location: 'body.operations.1.id',
   },
+  'a comment': {
+    create: (who, projectId, id) => who.post(`/tasks/${projectId}/comments`, { id, body: 'Slate' }),
+    read: (id) => `/comments/${id}`,
+    location: 'body.id',
+  },
   'an imported project': {
     create: (who, _, id) => who.post('/projects/import', exportedProject({ id }, [{}])),
     read: (id) => `/projects/${id}`,
@@ -58,9 +63,15 @@ const ways: Record<
 const later = (ms: number) => uuidv7({ msecs: Date.now() + ms });
 
 describe.each(Object.entries(ways))('%s', (_, { create, read, location, taken = location }) => {
+  /** Returns the id of a new project, and of a task in it. */
+  const makeProject = async (who: Persona): Promise<string> => {
+    const { id } = await who.createProject();
+    await who.createTask(id, { id });
+    return id;
+  };
   const setUp = async () => {
     const ada = await api.person('ada');
-    return { ada, projectId: (await ada.createProject()).id as string };
+    return { ada, projectId: await makeProject(ada) };
   };
 
   test('gets the id that the client has chosen, in lower case', async () => {
@@ -74,7 +85,7 @@ describe.each(Object.entries(ways))('%s', (_, { create, read, location, taken = 
   test('with an id of its own user or of another gets the same 409, and nothing is changed', async () => {
     const { ada, projectId } = await setUp();
     const bob = await api.person('bob');
-    const theirs = (await bob.createProject()).id;
+    const theirs = await makeProject(bob);
     const id = uuidv7();
     await create(bob, theirs, id);
     const before = await bob.get(read(id));

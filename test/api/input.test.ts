@@ -64,6 +64,7 @@ async function aPlaceToWrite(): Promise<{
   const ada = await api.person();
   const project = await ada.createProject();
   const task = await ada.createTask(project.id);
+  const { body: comment } = await ada.post(`/tasks/${task.id}/comments`, { body: 'Slate' });
   const { body: webhook } = await ada.post('/users/me/webhooks', { url: WEBHOOK_URL });
   return {
     client: ada,
@@ -71,6 +72,7 @@ async function aPlaceToWrite(): Promise<{
       path
         .replace('{project_id}', project.id)
         .replace('{task_id}', task.id)
+        .replace('{comment_id}', comment.id)
         .replace('{user_id}', ada.id)
         .replace('{label}', 'kitchen')
         // At the edge there is none.
@@ -107,6 +109,8 @@ test('the document has operations with a body', () => {
     'batchTasks',
     'replaceTask',
     'patchTask',
+    'createComment',
+    'patchComment',
     'renameLabel',
   ]);
 });

@@ -121,6 +121,8 @@ describe.each(Object.keys(eras) as Era[])('a client of %s', (era) => {
     for (const name of ['assignee', 'description']) expect(after.tasks[1]).not.toHaveProperty(name);
     const done = await use('complete_tasks', { tasks: [{ id: peas.id, version: 2 }] });
     expect(done).toEqual({ tasks: [{ ...peas, version: 3 }], replayed: false });
+    const written = await use('comment', { comments: [{ task: peas.id, body: 'Row *two*' }] });
+    expect(written).toEqual({ ids: [expect.any(String)], replayed: false });
     await use('delete_tasks', { tasks: [{ id: prune.id }] });
     expect((await ada.get(`/tasks/${prune.id}`)).status).toBe(404);
     const { changes } = await use('list_changes', { cursor: next_cursor });
@@ -132,10 +134,12 @@ describe.each(Object.keys(eras) as Era[])('a client of %s', (era) => {
       'task.deleted',
       'task.created',
       'task.updated',
+      'comment.created',
       'task.deleted',
     ]);
-    const history = await use('list_changes', { project: project.name, limit: 1 });
+    const history = await use('list_changes', { project: project.name, limit: 2 });
     expect(history.changes).toMatchObject([
+      { action: 'comment.created', by: ada.username, fields: { body: 'Row *two*' } },
       {
         action: 'task.updated',
         by: ada.username,
@@ -148,6 +152,8 @@ describe.each(Object.keys(eras) as Era[])('a client of %s', (era) => {
     const fetched = await use('fetch', { id: peas.id });
     expect(fetched).toMatchObject({ id: peas.id, title: 'Sow peas' });
     expect(fetched.text).toStartWith('# Task "Sow peas"\n');
+    expect(fetched.text).toContain('The latest 1 of 1 comments:');
+    expect(fetched.text).toContain('> Row *two*');
     expect((await use('fetch', { id: project.id })).text).toContain('## Members');
 
     expect([...called].sort()).toEqual(tools.map(({ name }) => name).sort());
@@ -367,6 +373,83 @@ describe('a call is safe to repeat', () => {
     const refs = [{ id: task.id }, { id: missingIds.task_id }];
     await agent.problem('complete_tasks', { tasks: refs });
     expect((await ada.get(`/tasks/${task.id}`)).body.status).toBe('todo');
+  });
+});
+
+describe('comments', () => {
+  test('are written on several tasks at once, all or none, and read with the tasks', async () => {
+    const agent = await Agent.connect(api, (await apiToken(ada)).token);
+    const project = await openProject();
+    const [one, two] = [await ada.createTask(project.id), await ada.createTask(project.id)];
+    const theirs = await bob.createTask((await bob.createProject()).id);
+    const refused = await agent.problem('comment', {
+      comments: [
+        { task: one.id, body: 'First' },
+        { task: theirs.id, body: 'Second' },
+      ],
+    });
+    expect(refused).toMatchObject({
+      code: 'not_found',
+      errors: [{ argument: 'comments.1.task' }],
+    });
+    const comments = [
+      { task: two.id, body: 'First\n- "quoted"' },
+      { task: one.id, body: 'Second' },
+      { task: two.id, body: 'Third' },
+    ];
+    const { ids } = await agent.call('comment', { comments });
+    expect(await agent.call('comment', { comments })).toEqual({ ids, replayed: true });
+    const again = await agent.call('comment', { comments, key: 'again' });
+    expect([again.ids.length, again.replayed]).toEqual([3, false]);
+    for (const [index, { task, body }] of comments.entries())
+      expect((await ada.get(`/comments/${ids[index]}`)).body).toMatchObject({
+        task_id: task,
+        body,
+      });
+    const { text, data } = await agent.raw('read_tasks', { ids: [two.id, one.id] });
+    expect(data.tasks[0]).toMatchObject({
+      comment_count: 4,
+      comments: ['First\n- "quoted"', 'Third', 'First\n- "quoted"', 'Third'].map((body) => ({
+        author: ada.username,
+        at: expect.any(String),
+        body,
+      })),
+    });
+    expect(text).toContain('The latest 4 of 4 comments:');
+    expect(text).toContain('> First\n> - "quoted"');
+    for (let n = 0; n < 3; n += 1) await ada.post(`/tasks/${one.id}/comments`, { body: `${n}` });
+    await ada.post(`/tasks/${one.id}/comments`, { body: 'last' });
+    const { tasks } = await agent.call('read_tasks', { ids: [one.id] });
+    expect(tasks[0].comments.map(({ body }: { body: string }) => body)).toEqual([
+      'Second',
+      '0',
+      '1',
+      '2',
+      'last',
+    ]);
+    expect(tasks[0].comment_count).toBe(6);
+    await agent.close();
+  });
+
+  test('are refused to a viewer, and to a token that reads', async () => {
+    const project = await openProject();
+    const task = await ada.createTask(project.id);
+    const viewer = await api.person();
+    await api.addMember(project.id, viewer, 'viewer');
+    const given = { comments: [{ task: task.id, body: 'x' }] };
+    for (const [who, scopes, code] of [
+      [viewer, ['read', 'write'], 'forbidden'],
+      [ada, ['read'], 'insufficient_scope'],
+    ] as const) {
+      const agent = await Agent.connect(api, (await apiToken(who, [...scopes])).token);
+      expect((await agent.problem('comment', given)).code).toBe(code);
+      await agent.close();
+    }
+    const agent = await Agent.connect(api, (await apiToken(ada)).token);
+    for (const comments of [[], [{ task: task.id, body: '' }], [{ body: 'x' }]])
+      expect((await agent.problem('comment', { comments })).code).toBe('validation_failed');
+    expect((await ada.get(`/tasks/${task.id}`)).body.comment_count).toBe(0);
+    await agent.close();
   });
 });
 
@@ -630,7 +713,7 @@ describe('over HTTP', () => {
   test('a client that accepts nothing, one kind or another type gets JSON', async () => {
     for (const accept of ['', '*/*', 'application/json', 'text/event-stream', 'text/html']) {
       const { status, headers, body } = await ada.post('/mcp', list, { headers: { accept } });
-      expect([accept, status, body.result.tools.length]).toEqual([accept, 200, 13]);
+      expect([accept, status, body.result.tools.length]).toEqual([accept, 200, 14]);
       expect(headers.get('content-type')).toStartWith('application/json');
     }
   });

@@ -154,6 +154,7 @@ test('copies equal the server, and the feed has each event once', async () => {
 
   /** Tasks that are known to have been there. */
   const tasks: string[] = [];
+  const comments: string[] = [];
   const writers = [ada, bob, cid].map(async (who, n) => {
     const client = new Client(n % 2 ? api : other, who.token);
     for (let round = 0; round < ROUNDS; round += 1) await write(client, round);
@@ -184,8 +185,16 @@ test('copies equal the server, and the feed has each event once', async () => {
           title: `Moved ${round}`,
         })),
       });
-    } else if (kind < 0.62) await client.put(task, { title: 'Replaced' });
-    else if (kind < 0.7) await client.delete(task);
+    } else if (kind < 0.58) await client.put(task, { title: 'Replaced' });
+    else if (kind < 0.64) {
+      const { body } = await client.post(`${task}/comments`, { body: `Comment ${round}` });
+      if (body?.id) comments.push(body.id);
+    } else if (kind < 0.66) {
+      const comment = `/comments/${pick(comments) ?? uuidv7()}`;
+      await (Math.random() < 0.5
+        ? client.patch(comment, { body: 'Edited' })
+        : client.delete(comment));
+    } else if (kind < 0.7) await client.delete(task);
     else if (kind < 0.78) {
       const operations = [1, 2, 3].map(() => ({
         op: 'create',

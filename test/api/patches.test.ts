@@ -126,6 +126,7 @@ test('a write that changes nothing leaves version, entity tag, time and feed as 
   for (const name of ['id', 'project_id', 'completed_at', 'created_at', 'updated_at', 'created_by'])
     delete fields[name];
   delete fields.version;
+  delete fields.comment_count;
   const { body: before } = await ada.get('/changes');
   const operations = [{ op: 'update', task_id: task.id, ...fields }];
   const upper = { assignee_id: ada.id.toUpperCase(), due_at: '2026-12-24T17:00:00Z' };

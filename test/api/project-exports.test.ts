@@ -29,12 +29,21 @@ test('the JSON has one task a line, oldest first, usernames instead of ids, and 
     '{"format"',
     '{"title":',
     '{"title":',
+    '],"commen',
     ']}',
     '',
   ]);
-  const { id: _, project_id: __, version: ___, assignee_id: ____, ...rest } = first;
-  // What few tasks have is left out.
-  const { parent_id: _____, blocked_by: ______, ...plain } = rest;
+  const plain = { ...first };
+  for (const name of [
+    'id',
+    'project_id',
+    'version',
+    'assignee_id',
+    'parent_id',
+    'blocked_by',
+    'comment_count',
+  ])
+    delete plain[name];
   expect(body).toEqual({
     format: 'mantou-project',
     format_version: 1,
@@ -45,7 +54,9 @@ test('the JSON has one task a line, oldest first, usernames instead of ids, and 
       archived_at: null,
       created_at: project.created_at,
       updated_at: project.updated_at,
+      viewers_may_comment: false,
     },
+    comments: [],
     tasks: [
       { ...plain, assignee: bob.username, created_by: ada.username },
       expect.objectContaining({ title: 'Lamp\n"bright"', description: '', assignee: null }),

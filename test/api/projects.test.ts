@@ -18,6 +18,7 @@ test('a new project has its defaults, its owner, a Location and an ETag', async 
     created_at: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/),
     updated_at: body.created_at,
     version: 1,
+    viewers_may_comment: false,
   });
   expect(headers.get('location')).toBe(`/projects/${body.id}`);
   expect(headers.get('etag')).toBe('"1"');

@@ -53,7 +53,13 @@ describe('a snapshot', () => {
 
   test('of a user without projects is one empty page', async () => {
     const { body } = await (await api.person()).get('/changes?snapshot=true&limit=1');
-    expect(body.snapshot).toEqual({ projects: [], members: [], tasks: [], complete: true });
+    expect(body.snapshot).toEqual({
+      projects: [],
+      members: [],
+      tasks: [],
+      comments: [],
+      complete: true,
+    });
   });
 
   test.each([1, 2, 3, 7, 200])('in pages of %d has each row once, in order', async (limit) => {
@@ -68,13 +74,17 @@ describe('a snapshot', () => {
         project_id: id,
         title: 'Tiles',
       }));
-      if (n > 0) await ada.post('/tasks/batch', { operations });
+      if (n === 0) continue;
+      const { body } = await ada.post('/tasks/batch', { operations });
+      const [{ task }] = body.results;
+      for (let text = 0; text < n; text += 1)
+        await ada.post(`/tasks/${task.id}/comments`, { body: `Slate ${text}` });
     }
     const copy = new Copy(ada, ada.id);
     await copy.readSnapshot(limit);
     expect(copy.projects).toEqual(await seenBy(ada));
-    // 3 projects, 3 + 2 + 1 members, 12 tasks; a page that is full may be followed by an empty one.
-    expect(copy.pages).toBe(Math.floor(21 / limit) + 1);
+    // 3 projects, 3 + 2 + 1 members, 12 tasks, 3 comments; a page that is full may be followed by an empty one.
+    expect(copy.pages).toBe(Math.floor(24 / limit) + 1);
   });
 
   test('of some projects has these alone, and its changes go on with these alone', async () => {
@@ -139,6 +149,7 @@ describe('a cursor in a snapshot', () => {
     ['no id', 4, 'x'],
     ['no time', 6, '2024-02-30T00:00:00.000Z'],
     ['no position', 2, -1],
+    ['no kind of row', 8, 'member'],
   ])('with %s is refused', async (_, index, value) => {
     const ada = await api.person('ada');
     const parts = JSON.parse(atob(await cursorOf(ada)));
@@ -172,6 +183,7 @@ test('a copy of a snapshot and the changes after it is exact, whatever is writte
     const [ada, bob] = [await api.person('ada'), await api.person('bob')];
     const projects: string[] = [];
     const tasks: string[] = [];
+    const comments: string[] = [];
     const write = async () => {
       const who = new Client(api as never, pick([ada, ada, bob]).token);
       const [project, task, kind] = [pick(projects), `/tasks/${pick(tasks)}`, random()];
@@ -182,7 +194,13 @@ test('a copy of a snapshot and the changes after it is exact, whatever is writte
         if (body.id) tasks.push(body.id);
       } else if (kind < 0.5) await who.patch(task, { title: `Changed ${kind}` });
       else if (kind < 0.65) await who.patch(task, { project_id: project });
-      else if (kind < 0.72) await who.delete(task);
+      else if (kind < 0.7) await who.delete(task);
+      else if (kind < 0.79) {
+        const { body } = await who.post(`${task}/comments`, { body: `C ${kind}` });
+        if (body.id) comments.push(body.id);
+      } else if (kind < 0.81 && comments.length > 0)
+        await who.patch(`/comments/${pick(comments)}`, { body: `Edited ${kind}` });
+      else if (kind < 0.83 && comments.length > 0) await who.delete(`/comments/${pick(comments)}`);
       else if (kind < 0.86) {
         const other = pick([ada, bob]);
         const role = pick(['editor', 'editor', 'viewer']);
@@ -195,8 +213,8 @@ test('a copy of a snapshot and the changes after it is exact, whatever is writte
       else if (kind < 0.98) await who.patch(`/projects/${project}`, { name: `Named ${kind}` });
       else await who.delete(`/projects/${project}`);
     };
-    for (let n = 0; n < 25; n += 1) await write();
-    let budget = 40;
+    for (let n = 0; n < 30; n += 1) await write();
+    let budget = 45;
     const copy = new Copy(ada, ada.id, async () => {
       for (let n = Math.floor(random() * 4); n > 0 && budget > 0; n -= 1) {
         budget -= 1;

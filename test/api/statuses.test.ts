@@ -25,6 +25,7 @@ async function somebodyWithWork() {
   const task = await owner.createTask(project.id);
   const trashed = await owner.createTask(project.id);
   await owner.delete(`/tasks/${trashed.id}`);
+  const { body: comment } = await owner.post(`/tasks/${task.id}/comments`, { body: 'Slate' });
   const { id: webhookId, cursor } = await createWebhook(owner);
   const { body: calendar } = await owner.post('/users/me/calendars', { name: 'phone' });
   const { body: invitation } = await owner.post(`/projects/${project.id}/invitations`, {
@@ -39,6 +40,7 @@ async function somebodyWithWork() {
     project_id: project.id,
     task_id: task.id,
     trash_id: trashed.id,
+    comment_id: comment.id,
     webhook_id: webhookId,
     cursor,
   };

@@ -43,6 +43,7 @@ test('a new task has its defaults', async () => {
     updated_at: body.created_at,
     created_by: ada.id,
     version: 1,
+    comment_count: 0,
   });
   expect(headers.get('location')).toBe(`/tasks/${body.id}`);
   expect(headers.get('etag')).toBe('"1"');

@@ -170,6 +170,7 @@ test('each example of a request body succeeds', async () => {
   const [ada, bob, eve] = [await api.person(), await api.person(), await api.person()];
   const project = await ada.createProject();
   const task = await ada.createTask(project.id);
+  const { body: comment } = await ada.post(`/tasks/${task.id}/comments`, { body: 'Slate' });
   await api.addMember(project.id, eve, 'editor');
   const withBody = operations.filter(({ requestBody }) => requestBody);
   expect(withBody.length).toBeGreaterThan(6);
@@ -195,6 +196,7 @@ test('each example of a request body succeeds', async () => {
     const place = path
       .replace('{project_id}', project.id)
       .replace('{task_id}', task.id)
+      .replace('{comment_id}', comment.id)
       .replace('{user_id}', eve.id)
       .replace('{label}', 'kitchen')
       // At the edge there is none.

@@ -41,34 +41,35 @@ beforeAll(async () => {
   };
 });
 
-/** A project of the owner with a viewer, an editor, a guest for others to act upon, and a task in it. */
+/** A project of the owner with a viewer, an editor, a guest for others to act upon, and a task in it with a comment of the editor. */
 async function place(): Promise<Ids> {
   const { owner, viewer, editor, guest } = people;
   const project = await owner.createProject();
   await api.addMember(project.id, viewer, 'viewer');
   await api.addMember(project.id, editor, 'editor');
   await api.addMember(project.id, guest, 'viewer');
-  const task = await owner.createTask(project.id);
+  const { id: taskId } = await owner.createTask(project.id);
+  const { body: comment } = await editor.post(`/tasks/${taskId}/comments`, { body: 'Slate' });
   const { body } = await owner.post(`/projects/${project.id}/invitations`, { role: 'viewer' });
   const invitation = { invitation_id: body.id, token: body.token };
-  return {
-    ...missingIds,
-    ...invitation,
+  const ids = {
     project_id: project.id,
-    task_id: task.id,
+    task_id: taskId,
+    comment_id: comment.id,
     user_id: guest.id,
   };
+  return { ...missingIds, ...invitation, ...ids };
 }
 
 const reads = ({ method }: Operation) => method === 'GET';
-const isOfTasks = ({ path }: Operation) => /^\/tasks|\/labels\//.test(path);
+const isOfTasks = ({ path }: Operation) => /^\/(tasks|comments)|\/labels\//.test(path);
 const isOfInvitations = ({ path }: Operation) => /\/invitations/.test(path);
 /** What only a log-in may do: all about the account but to read and to take along what it owns. */
 const isOfAccount = ({ path }: Operation) =>
   /^\/(users\/(me|logout)|webhooks|invitations)/.test(path) &&
   !/^\/users\/me(\/export)?$/.test(path);
 const isOfProject = (operation: Operation) =>
-  /\{(project|task)_id\}|batch/.test(operation.path) && !isOfAccount(operation);
+  /\{(project|task|comment)_id\}|batch/.test(operation.path) && !isOfAccount(operation);
 
 /** The rule of the contract. @returns the status that stops this role, or undefined where it may. */
 function refusal(operation: Operation, role: Role): number | undefined {
@@ -80,7 +81,8 @@ function refusal(operation: Operation, role: Role): number | undefined {
   if (role === 'reading token' && !reads(operation)) return 403;
   if (byToken && (isOfAccount(operation) || (operation.path === '/users/me' && !reads(operation))))
     return 403;
-  if (byToken || !isOfProject(operation) || role === 'owner') return undefined;
+  if (byToken || !isOfProject(operation) || role === 'owner')
+    return operation.operationId === 'patchComment' ? 403 : undefined;
   if (role === 'stranger') return 404;
   if (reads(operation) && !isOfInvitations(operation)) return undefined;
   return role === 'editor' && isOfTasks(operation) ? undefined : 403;

@@ -251,7 +251,8 @@ export class Api {
   async countRows(): Promise<Record<string, number>> {
     const [counts] = await this.sql`
       select (select count(*)::int from users) as users, (select count(*)::int from projects) as projects,
-             (select count(*)::int from project_members) as members, (select count(*)::int from tasks) as tasks`;
+             (select count(*)::int from project_members) as members, (select count(*)::int from tasks) as tasks,
+             (select count(*)::int from comments) as comments`;
     return counts;
   }
 }

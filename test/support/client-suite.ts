@@ -251,6 +251,32 @@ export const clientCases: Record<string, (url: string) => Promise<void>> = {
     equal((await client.tasks.get(one.id)).version, 2);
   },
 
+  async 'comments are created once, listed, edited on the version that was read, and deleted'(url) {
+    const { client, another } = await openAccount(url);
+    const { id: projectId } = await client.projects.create({ name: 'Kitchen' });
+    const { id: taskId } = await client.tasks.create(projectId, { title: 'Tiles' });
+    const lost = between(/\/comments$/, losing(1));
+    const first = await (await another({ fetch: lost.fetch })).comments.create(taskId, {
+      body: 'Slate',
+    });
+    equal([lost.requests.length, (await client.tasks.get(taskId)).comment_count], [2, 1]);
+    const edited = await client.comments.update(first, { body: 'Terracotta' });
+    equal([edited.version, edited.body], [2, 'Terracotta']);
+    equal(
+      (await problemOf(client.comments.update(first, { body: 'Marble' }))).code,
+      'precondition_failed',
+    );
+    const id = newId();
+    await client.comments.create(taskId, { id, body: 'Second' });
+    const bodies: string[] = [];
+    for await (const { body } of client.comments.list(taskId, { sort: 'created_at' }))
+      bodies.push(body);
+    equal(bodies, ['Terracotta', 'Second']);
+    await client.comments.delete(edited);
+    equal((await client.comments.get(id)).author_id, (await client.users.me()).id);
+    equal((await problemOf(client.comments.get(edited.id))).code, 'not_found');
+  },
+
   async 'Retry-After is obeyed up to a bound, and retries end'(url) {
     const { another } = await openAccount(url);
     const soon = between(

@@ -7,6 +7,7 @@ type Json = any;
 
 interface ProjectCopy extends Record<string, unknown> {
   tasks: Record<string, Json>;
+  comments: Record<string, Json>;
   members: Record<string, Json>;
 }
 
@@ -38,14 +39,17 @@ export class Copy {
     }
   }
 
-  private store({ projects, members, tasks }: Json, limit: number) {
-    expect(projects.length + members.length + tasks.length).toBeLessThanOrEqual(limit);
+  private store({ projects, members, tasks, comments }: Json, limit: number) {
+    const rows = projects.length + members.length + tasks.length + comments.length;
+    expect(rows).toBeLessThanOrEqual(limit);
     for (const project of projects)
-      this.projects[project.id] = { ...project, tasks: {}, members: {} };
+      this.projects[project.id] = { ...project, tasks: {}, comments: {}, members: {} };
     for (const { project_id, ...member } of members)
       (this.projects[project_id] as ProjectCopy).members[member.user_id] = member.role;
     // It throws for a task whose project has not come before.
     for (const task of tasks) (this.projects[task.project_id] as ProjectCopy).tasks[task.id] = task;
+    for (const { project_id, ...comment } of comments)
+      (this.projects[project_id] as ProjectCopy).comments[comment.id] = comment;
   }
 
   /** Reads the feed to its end. */
@@ -77,11 +81,27 @@ export class Copy {
       project.tasks[id] = { ...fields, id, project_id, version };
     else if (action === 'task.updated' && task?.version < version)
       Object.assign(task, fields, { version });
-    else if (action === 'task.deleted') delete project.tasks[id];
+    else if (action === 'task.deleted') {
+      delete project.tasks[id];
+      for (const { id: commentId, task_id } of Object.values(project.comments))
+        if (task_id === id) delete project.comments[commentId];
+    } else if (/^comment\./.test(action)) applyToComments(project, { action, id, version, fields });
     else if (action === 'member.removed') delete project.members[id];
     else if (/^member\./.test(action)) project.members[id] = fields.role;
     if (action === 'member.updated' && id === this.userId) project.role = fields.role;
   }
+}
+
+function applyToComments(project: ProjectCopy, { action, id, version, fields }: Json) {
+  const { comment_count, ...comment } = fields;
+  const known = project.comments[id];
+  const task = project.tasks[fields.task_id];
+  if (task && comment_count !== undefined) task.comment_count = comment_count;
+  if (action === 'comment.deleted') delete project.comments[id];
+  else if (action === 'comment.created' && !(known?.version >= version))
+    project.comments[id] = { ...comment, id, version };
+  else if (action === 'comment.updated' && known?.version < version)
+    Object.assign(known, comment, { version });
 }
 
 /** Returns everything that a user may see, by the lists. */
@@ -90,9 +110,13 @@ export async function seenBy(who: Client): Promise<Record<string, Json>> {
   for (const project of await listAll(who, '/projects/?archived=any&')) {
     const tasks = await listAll(who, `/tasks/projects/${project.id}?`);
     const members = await listAll(who, `/projects/${project.id}/members?`);
+    const comments: Json[] = [];
+    for (const { id, comment_count } of tasks)
+      if (comment_count > 0) comments.push(...(await listAll(who, `/tasks/${id}/comments?`)));
     projects[project.id] = {
       ...project,
       tasks: Object.fromEntries(tasks.map((task) => [task.id, task])),
+      comments: Object.fromEntries(comments.map((comment) => [comment.id, comment])),
       members: Object.fromEntries(members.map(({ user_id, role }) => [user_id, role])),
     };
   }

@@ -42,9 +42,10 @@ export async function fill(
     await sql`insert into project_members (project_id, user_id, role)
       select project_id, ${reader.id}, 'editor' from place where n <= ${SHARED_PROJECTS}`;
     const indexes = await sql`select indexname, indexdef from pg_indexes
-      where tablename = 'tasks' and indexname <> 'tasks_pkey'`;
+      where tablename in ('tasks', 'comments') and indexname not like '%_pkey'`;
     for (const { indexname } of indexes) await sql.unsafe(`drop index ${indexname}`);
     await sql.unsafe(TASKS);
+    await sql.unsafe(COMMENTS);
     for (const { indexdef } of indexes) await sql.unsafe(indexdef);
     await sql.unsafe('vacuum (analyze)');
     const rows = await sql`select project_id from place where n <= 1 order by n`;
@@ -61,7 +62,7 @@ const LABEL = `'label' || (1 + floor(60 * random() ^ 3))::int`;
 const TASKS = `
   insert into tasks (id, project_id, title, title_key, title_words, description, description_words, labels, label_words,
     status, completed_at, priority, due_at, assignee_id, created_at, updated_at, title_runs, description_runs,
-    words_version)
+    words_version, comment_count)
   select uuidv7(created_at - now()), project_id,
     array_to_string(title, ' '), array_to_string(title, ' '),
     array_to_tsvector((select array_agg(distinct scope || word) from unnest(title) word)),
@@ -69,7 +70,8 @@ const TASKS = `
     array_to_tsvector((select array_agg(distinct scope || word) from unnest(description) word)),
     labels, array_to_tsvector(array(select scope || '#' || label from unnest(labels) label)),
     status, case when status = 'done' then created_at end, priority, due_at, assignee_id, created_at,
-    created_at + random() * (now() - created_at), '', '', -1
+    created_at + random() * (now() - created_at), '', '', -1,
+    case when random() < 0.2 then 1 + floor(4 * random())::int else 0 end
   from (
     select project_id, right(project_id::text, 6) as scope, created_at,
       case when random() < 0.01 then 'cancelled' else
@@ -87,6 +89,17 @@ const TASKS = `
       from place, generate_series(1, size) task
     ) tasks
   ) tasks`;
+
+/** One task in five has up to four comments. */
+const COMMENTS = `
+  insert into comments (id, project_id, task_id, body, words, runs, words_version, created_at)
+  select uuidv7(created_at - now()), project_id, task_id, array_to_string(body, ' '),
+    array_to_tsvector((select array_agg(distinct scope || word) from unnest(body) word)), '', -1, created_at
+  from (
+    select project_id, id as task_id, right(project_id::text, 6) as scope, updated_at as created_at,
+      array(select ${WORD} from generate_series(1, 10) where n > 0) as body
+    from tasks, generate_series(1, comment_count) n
+  ) comments`;
 
 /** Lists as people ask for them, by every sort and filter. */
 export const asked: Record<string, string> = {
@@ -119,6 +132,16 @@ export const asked: Record<string, string> = {
   'q: nowhere': 'q=nothing',
   'q: a common word, by title': 'q=word1&sort=title',
   'q, label and status': 'q=word2&label=label2&status=todo',
+  'in comments: a common word': 'q=word1&in=comments',
+  'in comments: a rare word': 'q=word4000&in=comments',
+  'in comments: a word of one comment in a hundred': 'q=word300&in=comments',
+  'in comments: nowhere, by title': 'q=nothing&in=comments&sort=title',
+  'in all texts: a common word': 'q=word1&in=title,description,comments',
+  'in all texts: a rare word': 'q=word4000&in=title,description,comments',
+  'in all texts, label and status':
+    'q=word2&in=title,description,comments&label=label2&status=todo',
+  'in the title: a common word': 'q=word1&in=title',
+  'in the title: a rare word': 'q=word4000&in=title',
 };
 
 function days(count: number): string {

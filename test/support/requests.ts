@@ -39,6 +39,8 @@ const bodies: Record<string, (ids: Ids) => unknown> = {
     },
     tasks: [],
   }),
+  createComment: () => ({ body: 'Slate' }),
+  patchComment: () => ({ body: 'Terracotta' }),
   createCalendarAddress: () => ({ name: 'phone' }),
   createApiToken: () => ({ name: 'report', scopes: ['read'] }),
   renameLabel: () => ({ name: 'bath' }),
@@ -54,6 +56,7 @@ export type Ids = Record<
   | 'project_id'
   | 'task_id'
   | 'trash_id'
+  | 'comment_id'
   | 'session_id'
   | 'token_id'
   | 'token'
@@ -74,6 +77,7 @@ export const missingIds: Ids = {
   project_id: random(),
   task_id: random(),
   trash_id: random(),
+  comment_id: random(),
   session_id: random(),
   token_id: random(),
   token: `mi_${'x'.repeat(43)}`,

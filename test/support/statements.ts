@@ -96,6 +96,7 @@ function queryOf(parameters: string): AllTasksQuery {
     ...(given.has('priority_min') && { priority_min: Number(given.get('priority_min')) }),
     ...(given.has('status') && { status: listed('status') }),
     ...(given.has('label') && { label: listed('label') }),
+    ...(given.has('in') && { in: listed('in') }),
   } as AllTasksQuery;
 }
 
