@@ -2,7 +2,7 @@
 import { Kind, type Static, Type } from '@sinclair/typebox';
 import { isTimeZone } from '../lib/time-zones.ts';
 import { projectName } from './projects.ts';
-import { defineKind, wrongType } from './types/kind.ts';
+import { annotated, defineKind, wrongType } from './types/kind.ts';
 import { Nullable, Parameters, StrictObject } from './types/object.ts';
 import { OneOf } from './types/one-of.ts';
 
@@ -189,11 +189,12 @@ export const ImportQuery = Parameters({
       examples: ['Europe/Berlin'],
     }),
   ),
-  name: Type.Optional({
-    ...projectName,
-    description:
-      'The name of the new project, in place of the one in the document. In a Taskwarrior document it is for the tasks that name no project.',
-  }),
+  name: Type.Optional(
+    annotated(projectName, {
+      description:
+        'The name of the new project, in place of the one in the document. In a Taskwarrior document it is for the tasks that name no project.',
+    }),
+  ),
   dry_run: OneOf(['false', 'true'], {
     default: 'false',
     description: '`true` reads the document and returns the report, and writes nothing.',

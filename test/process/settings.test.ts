@@ -110,6 +110,7 @@ const bad: Record<string, string[]> = {
   REGISTRATION: ['yes', 'OPEN', 'openclosed'],
   BODY_LIMIT: ['1048576', '0B', '1MB', '1mib', '1025MiB', '5toString'],
   EVENTS_RETENTION: ['90', '0d', '3651d', '1w'],
+  TRASH_RETENTION: ['30', '0d', '00', '3651d', '-1d'],
   WEBHOOK_ALLOW: [
     'localhost',
     '10.1.0.0/33',
@@ -193,6 +194,8 @@ const good: Good[] = [
   ['BODY_LIMIT', '1024MiB', { bodyLimitBytes: 1_073_741_824 }],
   ['EVENTS_RETENTION', '12h', { eventsRetentionSeconds: 43_200 }],
   ['EVENTS_RETENTION', '3650d', { eventsRetentionSeconds: 315_360_000 }],
+  ['TRASH_RETENTION', '0', { trashRetentionSeconds: 0 }],
+  ['TRASH_RETENTION', '12h', { trashRetentionSeconds: 43_200 }],
   ['WEBHOOK_ALLOW', '10.1.0.0/16', { webhookAllow: ['10.1.0.0/16'] }],
   ['WEBHOOK_ALLOW', '127.0.0.1, fd00::/8', { webhookAllow: ['127.0.0.1', 'fd00::/8'] }],
   ['DOCS', 'off', { docs: false }],
