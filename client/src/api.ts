@@ -1490,7 +1490,7 @@ export interface components {
              */
             version: number;
             /**
-             * @description The changed fields with their new values; all fields of a new or restored resource, and those that a deleted task had. An event of a comment always has its `task_id`, and, where there is one comment more or less, `comment_count`: how many the task has now.
+             * @description The changed fields with their new values, and `after`, the task after which one was put by hand; all fields of a new or restored resource, and those that a deleted task had. An event of a comment always has its `task_id`, and, where there is one comment more or less, `comment_count`: how many the task has now.
              * @example {
              *       "status": "done"
              *     }
@@ -1642,6 +1642,8 @@ export interface components {
              * @example ada
              */
             created_by: string | null;
+            /** @description The place of a task that was put somewhere in the order by hand. */
+            position?: string;
             /**
              * Format: uuid
              * @description A name of this task in the document, to which other tasks and comments refer. It is no id after an import.
@@ -2887,6 +2889,13 @@ export interface components {
              * @description Moves the task to this project, where you have to be an owner or editor too. Its subtasks go along, and it has no parent there. Assignees are kept if they are members there. The histories and the feed have a deletion in the one project and a creation in the other.
              */
             project_id?: string;
+            /**
+             * @description Puts the task right after this one of its project, in the order of `sort=position`; null: before all others. Not beside `before`.
+             * @example null
+             */
+            after?: string | null;
+            /** @description Puts the task right before this one; null: after all others. */
+            before?: string | null;
         };
         TaskCount: {
             /**
@@ -2962,6 +2971,13 @@ export interface components {
              * @description Moves the task to this project, where you have to be an owner or editor too. Its subtasks go along, and it has no parent there. Assignees are kept if they are members there. The histories and the feed have a deletion in the one project and a creation in the other.
              */
             project_id?: string;
+            /**
+             * @description Puts the task right after this one of its project, in the order of `sort=position`; null: before all others. Not beside `before`.
+             * @example null
+             */
+            after?: string | null;
+            /** @description Puts the task right before this one; null: after all others. */
+            before?: string | null;
             /**
              * Format: int32
              * @description Write only on this version, as `If-Match` does.
@@ -7313,7 +7329,7 @@ export interface operations {
                  * @description The sort order; a leading `-` means descending. Nulls come last in both.
                  * @example -created_at
                  */
-                sort?: "created_at" | "-created_at" | "updated_at" | "-updated_at" | "due_at" | "-due_at" | "completed_at" | "-completed_at" | "priority" | "-priority" | "title" | "-title";
+                sort?: "created_at" | "-created_at" | "updated_at" | "-updated_at" | "due_at" | "-due_at" | "completed_at" | "-completed_at" | "priority" | "-priority" | "title" | "-title" | "position" | "-position";
                 /**
                  * @description `people` adds the assignee and the creator of each task, with their names; `progress` adds `subtask_counts` and `is_blocked`.
                  * @example [
@@ -8475,7 +8491,7 @@ export interface operations {
                  * @description The sort order; a leading `-` means descending. Nulls come last in both.
                  * @example -created_at
                  */
-                sort?: "created_at" | "-created_at" | "updated_at" | "-updated_at" | "due_at" | "-due_at" | "completed_at" | "-completed_at" | "priority" | "-priority" | "title" | "-title";
+                sort?: "created_at" | "-created_at" | "updated_at" | "-updated_at" | "due_at" | "-due_at" | "completed_at" | "-completed_at" | "priority" | "-priority" | "title" | "-title" | "position" | "-position";
                 /**
                  * @description `people` adds the assignee and the creator of each task, with their names; `progress` adds `subtask_counts` and `is_blocked`.
                  * @example [

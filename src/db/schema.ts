@@ -27,6 +27,7 @@ import {
   dueDescending,
   foldedName,
   isSearchStale,
+  placeOf,
   taskSearchVector,
 } from './index-expressions.ts';
 
@@ -326,6 +327,8 @@ export const tasks = pgTable(
     parent_id: uuid(),
     /** Tasks of any project; an id of one that was deleted blocks nothing. */
     blocked_by: uuid().array().notNull().default(sql`'{}'`),
+    /** Where a user has put the task; null: after those that were created before it (see `placeOf`). */
+    position: sortKey(),
     completed_at: instant(),
     created_at: createdAt(),
     updated_at: updatedAt(),
@@ -392,6 +395,7 @@ export const tasks = pgTable(
     ),
     index('tasks_project_id_priority_idx').on(table.project_id, table.priority, table.id),
     index('tasks_project_id_title_key_idx').on(table.project_id, table.title_key, table.id),
+    index('tasks_project_id_position_idx').on(table.project_id, placeOf(table), table.id),
     index('tasks_project_id_status_idx').on(
       table.project_id,
       table.status,

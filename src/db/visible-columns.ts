@@ -28,6 +28,7 @@ export const commentColumns = without(getTableColumns(comments), [
 
 /** Those of a task. */
 export const taskColumns = without(getTableColumns(tasks), [
+  'position',
   'title_key',
   'title_words',
   'description_words',

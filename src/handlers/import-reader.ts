@@ -108,6 +108,7 @@ const inUtcTimes = (task: ExportedTask): ExportedTask => ({
   updated_at: parseInstant(task.updated_at) ?? task.updated_at,
   created_by: task.created_by,
   // Nor does one without these.
+  ...(task.position && { position: task.position }),
   ...(task.ref && { ref: task.ref.toLowerCase() }),
   ...(task.parent && { parent: task.parent.toLowerCase() }),
   ...(task.blocked_by?.length && { blocked_by: task.blocked_by.map((one) => one.toLowerCase()) }),

@@ -93,15 +93,24 @@ async function findProject(
   return project;
 }
 
-interface Row extends Required<Omit<ExportedTask, 'ref' | 'parent'>> {
+interface Row extends Required<Omit<ExportedTask, 'position' | 'ref' | 'parent'>> {
+  position: string | null;
   parent_id: string | null;
   /** Whether another task or a comment refers to it. */
   is_referred: boolean;
 }
 
 /** Returns the task of the document. What few tasks have is left out of the others. */
-const exported = ({ id, parent_id, blocked_by, is_referred, ...task }: Row): ExportedTask => ({
+const exported = ({
+  id,
+  position,
+  parent_id,
+  blocked_by,
+  is_referred,
+  ...task
+}: Row): ExportedTask => ({
   ...task,
+  ...(position !== null && { position }),
   ...(is_referred && { ref: id }),
   ...(parent_id !== null && { parent: parent_id }),
   ...(blocked_by.length > 0 && { blocked_by }),
@@ -139,6 +148,7 @@ async function readPage(
       created_at: tasks.created_at,
       updated_at: tasks.updated_at,
       created_by: sql<string | null>`${creators.username}`.as('creator'),
+      position: tasks.position,
       parent_id: tasks.parent_id,
       blocked_by: tasks.blocked_by,
       is_referred: sql<boolean>`${tasks.comment_count} > 0

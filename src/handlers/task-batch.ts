@@ -21,6 +21,7 @@ import {
   type IdempotencyKey,
   storeResponse,
 } from '../db/idempotency.ts';
+import { placeOf } from '../db/index-expressions.ts';
 import { columnsOf } from '../db/row-mapper.ts';
 import { bumpVersion, insertRow } from '../db/row-values.ts';
 import { project_members, projects, tasks } from '../db/schema.ts';
@@ -56,6 +57,7 @@ import {
   withOwnId,
   writes,
 } from './task-fields.ts';
+import { placeIn, placeRefusals, putTask } from './task-order.ts';
 import { assertBlockers } from './task-tree.ts';
 
 /**
@@ -84,6 +86,7 @@ export async function batchTasks(
     assertLocked(found);
     await refuseUnknownBlockers(tx, user, operations, locationOf);
     const tasks = await write(tx, outcomes, carriedOutcomes(found), locationOf);
+    await putTasks(tx, operations, tasks, locationOf);
     const results = operations.map(({ op }, index) => ({ op, task: tasks[index] as Task }));
     if (request) {
       const [swept, stored] = storeResponse(
@@ -129,8 +132,9 @@ export async function moveTask(
     const outcome = outcomeOf('body', operation, user, found, expected);
     assertLocked(found);
     await refuseUnknownBlockers(tx, user, [operation], () => 'body');
-    const [task] = await write(tx, [outcome], carriedOutcomes(found), () => 'body');
-    return task as Task;
+    const written = await write(tx, [outcome], carriedOutcomes(found), () => 'body');
+    await putTasks(tx, [operation], written, () => 'body');
+    return written[0] as Task;
   });
 }
 
@@ -382,7 +386,15 @@ function outcomeOf(
   if (expected && !expected.includes(task.version))
     throw new Problem('precondition_failed', { version: task.version });
   if (operation.op === 'delete') return { row: task, step: 'delete' };
-  const { op: _, task_id: __, version: ___, project_id: ____, ...fields } = operation;
+  const {
+    op: _,
+    task_id: __,
+    version: ___,
+    project_id: ____,
+    after: _____,
+    before: ______,
+    ...fields
+  } = operation;
   const targetId = found.targets.get(task.id) ?? task.project_id;
   const target =
     targetId === task.project_id
@@ -537,6 +549,24 @@ function refusedParents(outcomes: readonly Outcome[], locationOf: (index: number
   };
 }
 
+/** Puts tasks in their places, in the order of the operations, and replaces them in `written`. @throws {Problem} `validation_failed`. */
+async function putTasks(
+  tx: Database,
+  operations: readonly BatchOperation[],
+  written: Task[],
+  locationOf: (index: number) => string,
+) {
+  for (const [index, operation] of operations.entries()) {
+    const task = written[index];
+    if (operation.op !== 'update' || task === undefined) continue;
+    const location = locationOf(index);
+    const place = placeIn(operation, location);
+    const field = `${location}.${place.is_after ? 'after' : 'before'}`;
+    if (place.is_placed)
+      written[index] = await onViolation(placeRefusals(field), putTask(tx, task, place));
+  }
+}
+
 async function writeRows(tx: Database, outcomes: readonly Outcome[]): Promise<Map<string, Task>> {
   const rowsTo = (what: Outcome['step']) =>
     outcomes.flatMap(({ row, step }) => (step === what ? row : []));
@@ -566,6 +596,7 @@ const isLong = ({ description }: Draft) => (description?.length ?? 0) > LONG_TEX
 /** A draft as a row of the table. */
 const insertColumns = insertRow(tasks, {
   ...draftedFields,
+  position: null,
   completed_at: sql`coalesce(draft.completed_at, case draft.status when 'done' then now() end)`,
   created_at: sql`coalesce(draft.created_at, now())`,
   updated_at: sql`now()`,
@@ -577,5 +608,6 @@ const isNextVersion = sql`${tasks.version} = excluded.version - 1`;
 /** The columns that an update copies from the draft. */
 const upsertColumns = {
   ...fieldsOf((name) => sql`excluded.${sql.identifier(name)}`),
+  position: sql`case when ${tasks.project_id} = excluded.project_id then ${tasks.position} else place_of_newcomer(${placeOf(tasks)}) end`,
   updated_at: bumpVersion(tasks).updated_at,
 };

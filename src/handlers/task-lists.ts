@@ -27,6 +27,7 @@ import {
   completedDescending,
   dueAscending,
   dueDescending,
+  placeOf,
 } from '../db/index-expressions.ts';
 import {
   afterCursor,
@@ -47,6 +48,7 @@ import { sortKey } from '../lib/tokenizer.ts';
 import type { CurrentUser } from '../schemas/current-user.ts';
 import {
   type AllTasksQuery,
+  type projectTaskSorts,
   type SubtaskListQuery,
   TASK_COUNT_MAX,
   type Task,
@@ -54,7 +56,6 @@ import {
   type TaskCountQuery,
   type TaskListQuery,
   type TaskPage,
-  type taskSorts,
 } from '../schemas/tasks.ts';
 import { PAGE_LIMIT_MAX } from '../schemas/types/page.ts';
 import { expandTasks } from './task-expansions.ts';
@@ -99,7 +100,13 @@ export async function listTasks(
     query,
   );
   const rows = await selectTasks(db, { ...params, project_id: projectId }, query.sort, form);
-  return withExpansions(db, query, toPage(page, rowsOrNotFound(rows, 'task')));
+  const found = rowsOrNotFound(rows, 'task');
+  // The key of the order by hand is no field of a task.
+  const keys = new Map(rows.map(({ task, key }) => [task?.id, key]));
+  const keyOf = query.sort.endsWith('position')
+    ? ({ id }: Task) => String(keys.get(id))
+    : page.order.keyOf;
+  return withExpansions(db, query, toPage({ ...page, order: { ...page.order, keyOf } }, found));
 }
 
 /**
@@ -243,7 +250,7 @@ type Key = Pick<SortOrder<Task>, 'by' | 'type' | 'keyOf'>;
 function makeOrder(sort: Sort): SortOrder<Task> {
   const descending = sort.startsWith('-');
   const last = descending ? '-infinity' : 'infinity';
-  const orders: Record<(typeof taskSorts)[number], Key> = {
+  const orders: Record<(typeof projectTaskSorts)[number], Key> = {
     created_at: { by: tasks.created_at, type: 'timestamptz', keyOf: (task) => task.created_at },
     updated_at: { by: tasks.updated_at, type: 'timestamptz', keyOf: (task) => task.updated_at },
     due_at: {
@@ -258,6 +265,8 @@ function makeOrder(sort: Sort): SortOrder<Task> {
     },
     priority: { by: tasks.priority, type: 'smallint', keyOf: (task) => task.priority },
     title: { by: tasks.title_key, type: 'text', keyOf: (task) => sortKey(task.title) },
+    // The list that has this order knows the keys.
+    position: { by: placeOf(tasks), type: 'text', keyOf: () => '' },
   };
   return sortOrder(sort, orders, tasks.id);
 }
@@ -283,14 +292,15 @@ const selectTasks = batchedRead(
     const order = orderOf(sort);
     const projectId = sql`${params.project_id}::uuid`;
     const page = pageOf(projectId, sql`${params.count}::bigint`, undefined, params, order, form);
-    return rawQuery<{ there: boolean; task: Task | null }>(
+    const key = sort.endsWith('position') ? sql`page.key` : sql`null`;
+    return rawQuery<{ there: boolean; key: string | null; task: Task | null }>(
       sql`
       with access as ${selectAccess(db, params.user, params.project_id)}
-      select true, ${columns}
+      select true, ${key}, ${columns}
       from access cross join ${onceOf(params)} left join lateral (${page}) page on true
         left join ${tasks} on ${tasks.id} = page.id
       ${ordered(order, sql`page.key`, sql`page.id`)}`,
-      { there: sql`true`, task: taskColumns },
+      { there: sql`true`, key: sql`key`, task: taskColumns },
     );
   },
   // With a filter, PostgreSQL plans for the values at hand.

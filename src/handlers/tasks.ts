@@ -50,12 +50,19 @@ import {
   withOwnId,
   writes,
 } from './task-fields.ts';
+import { placeIn, placeRefusals } from './task-order.ts';
 import { assertBlockers, parentRefusals } from './task-tree.ts';
 
 const patchRefusals = {
   tasks_assignee_id_fkey: () => validationProblem([notAMemberError('body.assignee_id')]),
   ...parentRefusals('body.parent_id'),
 };
+
+/** The problems of a patch, which may name a place. */
+const refusalsOf = ({ after }: TaskPatch) => ({
+  ...patchRefusals,
+  ...placeRefusals(after === undefined ? 'body.before' : 'body.after'),
+});
 const createRefusals = { ...patchRefusals, tasks_pkey: () => idTaken('body.id') };
 
 /**
@@ -94,6 +101,7 @@ const insertTask = batchedWrite(
     const row = insertRow(tasks, {
       ...task,
       ...taskSearchColumns(task, passed.project_id),
+      position: null,
       project_id: passed.project_id,
       completed_at: sql`case ${task.status}::text when 'done' then now() end`,
       created_at: now,
@@ -315,6 +323,7 @@ async function updateTask(
   const input = withOwnId(user, patch);
   refuseSecondDueDate(input);
   await assertBlockers(db, user, taskId, input);
+  const place = placeIn(input, 'body');
   const versions = versionsParam(expected) ?? null;
   const isSet = (name: keyof TaskPatch) => input[name] !== undefined;
   const given = {
@@ -332,10 +341,11 @@ async function updateTask(
     status_alone: isStatusAlone(input),
     parent_id_set: isSet('parent_id'),
     blocked_by_set: isSet('blocked_by'),
+    ...place,
   };
   const params = { user: actorOf(user), task_id: taskId, versions, given };
   const found = await repeatMoved(
-    () => onViolation(patchRefusals, changeTask(db, params)),
+    () => onViolation(refusalsOf(input), changeTask(db, params)),
     (expected?.length !== 1 || Boolean(input.due_at ?? input.due_on)) &&
       (async () => refuseSecondDueDate(input, await readExpected(db, user, taskId, expected))),
   );
@@ -386,6 +396,9 @@ interface ChangedTask {
     Record<`${Field}_set`, boolean> & {
       /** Whether an assignee may write it who is a viewer. */
       status_alone: boolean;
+      is_placed: boolean;
+      is_after: boolean;
+      anchor_id: string | null;
     };
 }
 
@@ -406,6 +419,9 @@ const changeTask = batchedWrite(
           ...Object.fromEntries([
             ...fields.map((name) => [name, typed(given[name], tasks[name].getSQLType()).as(name)]),
             ...lexemes.map((name) => [name, typed(given[name], 'text').as(name)]),
+            ['is_placed', typed(given.is_placed, 'boolean').as('is_placed')],
+            ['is_after', typed(given.is_after, 'boolean').as('is_after')],
+            ['anchor_id', typed(given.anchor_id, 'uuid').as('anchor_id')],
             ...fields.map((name) => [
               `${name}_set`,
               typed(given[`${name}_set`], 'boolean').as(`${name}_set`),
@@ -420,7 +436,7 @@ const changeTask = batchedWrite(
     const nextOf = (name: Field) => next(name, name, value(name));
     const nextFields = fields.map(nextOf);
     const currentFields = fields.map((name) => sql`${tasks[name]}`);
-    const isChange = sql`(${sql.join(nextFields, sql`, `)}) is distinct from (${sql.join(currentFields, sql`, `)})`;
+    const isChange = sql`(${value('is_placed')} or (${sql.join(nextFields, sql`, `)}) is distinct from (${sql.join(currentFields, sql`, `)}))`;
     const changed = db.$with('changed').as(
       db
         .update(tasks)
@@ -438,6 +454,7 @@ const changeTask = batchedWrite(
           completed_at: sql`case when ${value('status_set')} then
             case ${value('status')} when 'done' then coalesce(${tasks.completed_at}, now()) end
             else ${tasks.completed_at} end`,
+          position: sql`case when ${value('is_placed')} then place_task(${tasks.id}, ${tasks.project_id}, ${value('anchor_id')}, ${value('is_after')}) else ${tasks.position} end`,
           ...bumpVersion(tasks, isChange),
         })
         .from(locked)

@@ -54,7 +54,7 @@ export const Event = ResponseObject('Event', {
     type: 'object',
     additionalProperties: true,
     description:
-      'The changed fields with their new values; all fields of a new or restored resource, and those that a deleted task had. An event of a comment always has its `task_id`, and, where there is one comment more or less, `comment_count`: how many the task has now.',
+      'The changed fields with their new values, and `after`, the task after which one was put by hand; all fields of a new or restored resource, and those that a deleted task had. An event of a comment always has its `task_id`, and, where there is one comment more or less, `comment_count`: how many the task has now.',
     examples: [{ status: 'done' }],
   }),
 });

@@ -8,6 +8,7 @@ import { Instant } from './types/instant.ts';
 import { annotated } from './types/kind.ts';
 import { Nullable, Parameters, StrictObject } from './types/object.ts';
 import { OneOf } from './types/one-of.ts';
+import { Text } from './types/text.ts';
 import { Username } from './users.ts';
 
 export const PROJECT_FORMAT = 'mantou-project';
@@ -46,6 +47,15 @@ export const ExportedTask = StrictObject('ExportedTask', {
   created_by: Nullable(Username, {
     description: 'The user name of the creator; null after the account was deleted.',
   }),
+  position: Type.Optional(
+    Text({
+      minLength: 1,
+      maxLength: 1000,
+      pattern: '^[0-9a-f]+$',
+      expected: 'hexadecimal digits',
+      description: 'The place of a task that was put somewhere in the order by hand.',
+    }),
+  ),
   ref: Type.Optional(
     Id(
       'A name of this task in the document, to which other tasks and comments refer. It is no id after an import.',

@@ -87,6 +87,22 @@ const parentId = Nullable(
   ),
   { examples: [null] },
 );
+/** Where a patch puts a task. */
+const place = {
+  after: Type.Optional(
+    Nullable(
+      Id(
+        'Puts the task right after this one of its project, in the order of `sort=position`; null: before all others. Not beside `before`.',
+      ),
+      { examples: [null] },
+    ),
+  ),
+  before: Type.Optional(
+    annotated(Nullable(Id('Puts the task right before this one; null: after all others.')), {
+      examples: undefined,
+    }),
+  ),
+};
 const blockedBy = DistinctList(Id('A task.'), {
   itemsMax: BLOCKERS_MAX,
   description: 'The tasks that have to be done or cancelled first. They may be in other projects.',
@@ -149,10 +165,11 @@ const SubtaskCounts = ResponseObject('SubtaskCounts', {
 
 export const Task = ResponseObject('Task', {
   ...taskFields,
-  subtask_counts: Type.Optional({
-    ...SubtaskCounts,
-    description: 'The subtasks right below this task, with `expand=progress`.',
-  } as typeof SubtaskCounts),
+  subtask_counts: Type.Optional(
+    annotated(SubtaskCounts, {
+      description: 'The subtasks right below this task, with `expand=progress`.',
+    }),
+  ),
   is_blocked: Type.Optional(
     Type.Boolean({
       description: 'Whether a task of `blocked_by` is open, with `expand=progress`.',
@@ -229,7 +246,13 @@ const moveTo = Type.Optional(
 
 export const TaskPatch = StrictObject(
   'TaskPatch',
-  { title: Type.Optional(title), ...optional, project_id: moveTo, version: expectedVersion },
+  {
+    title: Type.Optional(title),
+    ...optional,
+    project_id: moveTo,
+    ...place,
+    version: expectedVersion,
+  },
   'A merge patch (RFC 7396): an omitted field keeps its value, null clears it.',
 );
 export type TaskPatch = Static<typeof TaskPatch>;
@@ -257,6 +280,7 @@ const operations = [
     title: Type.Optional(title),
     ...optional,
     project_id: moveTo,
+    ...place,
   }),
   StrictObject('TaskBatchDelete', {
     op: Type.Literal('delete'),
@@ -311,6 +335,9 @@ export const taskSorts = [
   'priority',
   'title',
 ] as const;
+
+/** The order by hand is that of one project. */
+export const projectTaskSorts = [...taskSorts, 'position'] as const;
 
 defineKind('AssigneeFilter', (_, value) =>
   value === 'me' || value === 'none' || isUuid(value)
@@ -477,7 +504,7 @@ export const TaskQuery = Parameters({ expand });
 
 export const TaskListQuery = Parameters({
   ...pageParameters,
-  sort: SortBy(taskSorts),
+  sort: SortBy(projectTaskSorts),
   expand,
   ...filters,
 });
@@ -497,7 +524,7 @@ export type TaskCountQuery = Static<typeof TaskCountQuery>;
 
 export const SubtaskListQuery = Parameters({
   ...pageParameters,
-  sort: SortBy(taskSorts),
+  sort: SortBy(projectTaskSorts),
   expand,
 });
 export type SubtaskListQuery = Static<typeof SubtaskListQuery>;
@@ -572,6 +599,26 @@ export const parentErrors = (location: string): Record<string, FieldError> => {
     },
   };
 };
+
+/** Returns why PostgreSQL refuses a place, by the name of its constraint. @param location of the field: `body.after`. */
+export const placeErrors = (location: string): Record<string, FieldError> => ({
+  tasks_position_anchor_check: {
+    location,
+    code: 'not_in_project',
+    message: 'must be another task of the same project',
+  },
+  tasks_position_length_check: {
+    location,
+    code: 'no_room',
+    message: 'must be another place: too many tasks were put here',
+  },
+});
+
+/** Returns what is wrong with a patch that names two places. */
+export const findSecondPlace = ({ after, before }: TaskPatch): FieldError | undefined =>
+  after !== undefined && before !== undefined
+    ? { location: 'before', code: 'contradiction', message: 'must not be set beside after' }
+    : undefined;
 
 /** A blocker that the user does not see, or that does not exist. @param location of the field: `body.blocked_by`. */
 export const unknownBlockerError = (location: string): FieldError => ({
