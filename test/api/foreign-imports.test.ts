@@ -2,7 +2,9 @@
 import { describe, expect, test } from 'bun:test';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import fc from 'fast-check';
 import { type Answer, type Persona, useApi } from '../support/api.ts';
+import { casesOf } from '../support/generated.ts';
 
 const api = useApi();
 
@@ -1549,5 +1551,159 @@ describe('the request', () => {
       const whole = await send(ada, kind, text, '?dry_run=true');
       expect([slow.status, slow.body]).toEqual([200, whole.body]);
     }
+  });
+});
+
+// --- Whatever comes ------------------------------------------------------------------------------------------------
+
+describe('no document is answered with a 5xx', () => {
+  const words = fc.constantFrom(
+    ...[
+      'BEGIN:VCALENDAR',
+      'END:VCALENDAR',
+      'BEGIN:VTODO',
+      'END:VTODO',
+      'BEGIN:VALARM',
+      'END:VALARM',
+    ],
+    ...['BEGIN:VTIMEZONE', 'END:VTIMEZONE', 'TZID:Z', 'RRULE:FREQ=YEARLY;BYMONTH=3;BYDAY=-1SU'],
+    ...[
+      'TZOFFSETTO:',
+      'DTSTART:20260101T000000',
+      'DUE;TZID=Z:20260101T000000',
+      'DUE:99991231T235959',
+    ],
+    ...['DURATION:-P1W', 'DURATION:P', 'PRIORITY:x', 'CATEGORIES:,,', 'UID:1', 'RELATED-TO:1'],
+    ...[
+      'title,due_at,labels,parent_id,id',
+      'TYPE;CONTENT;INDENT;DATE',
+      'task;@a @;5;every',
+      'note;x;;',
+    ],
+    ...[
+      'sep=\t',
+      '"',
+      '""',
+      '\r',
+      ',',
+      ';',
+      '\t',
+      'x ',
+      '(A) ',
+      'due:2026-13-01',
+      '+p',
+      '@c',
+      '\ufeff',
+    ],
+  );
+  const line = fc.oneof(words, fc.string({ unit: 'binary', maxLength: 20 }));
+  const text = fc
+    .array(line, { maxLength: 30 })
+    .chain((lines) => fc.constantFrom('\n', '\r\n', '').map((end) => lines.join(end)));
+  const field = fc.constantFrom(
+    ...[
+      'uuid',
+      'entry',
+      'description',
+      'due',
+      'tags',
+      'annotations',
+      'depends',
+      'project',
+      'status',
+    ],
+    ...[
+      'number',
+      'title',
+      'body',
+      'labels',
+      'assignees',
+      'milestone',
+      'state',
+      'html_url',
+      'comments',
+    ],
+    ...[
+      'cards',
+      'lists',
+      'actions',
+      'checklists',
+      'members',
+      'id',
+      'idList',
+      'pos',
+      'name',
+      'desc',
+    ],
+    ...['idMembers', 'attachments', 'checkItems', 'data', 'card', 'text', 'date', 'dueComplete'],
+    ...['type', 'closed', 'recur', 'parent', 'priority', '__proto__'],
+  );
+  const { value } = fc.letrec((tie) => ({
+    value: fc.oneof(
+      { maxDepth: 4, depthSize: 'small' },
+      fc.constantFrom(
+        null,
+        true,
+        1,
+        -1.5,
+        '',
+        'x',
+        '20260101T000000Z',
+        '2026-01-01',
+        '\ud800',
+        'a\0',
+      ),
+      fc.constantFrom('9999-12-31T23:59:59-12:00', '0001-01-01T00:00:00Z', 'commentCard'),
+      fc.array(tie('value'), { maxLength: 4 }),
+      fc.dictionary(field, tie('value'), { maxKeys: 8 }),
+    ),
+  }));
+
+  const answers = async (
+    kind: Kind,
+    format: string,
+    document: string | Uint8Array<ArrayBuffer>,
+  ) => {
+    const { status, body } = await send(await who(), kind, document, `?format=${format}`);
+    expect([201, 400, 422]).toContain(status);
+    if (status !== 201) expect(body.code).toBeString();
+  };
+  let someone: Promise<Persona> | undefined;
+  const who = () => (someone ??= api.person());
+
+  /** What makes a document of the format more likely. */
+  const begins: Record<string, (document: string) => string> = {
+    icalendar: (document) => todo(document),
+    csv: (document) => `title,due_at,labels,priority,status\n${document}`,
+    todoist: (document) => `TYPE,CONTENT,INDENT,DATE,PRIORITY\n${document}`,
+    todotxt: (document) => document,
+  };
+
+  test.each(Object.entries(begins))('%s', async (format, begin) => {
+    await fc.assert(
+      fc.asyncProperty(text, fc.boolean(), (document, begun) =>
+        answers('text', format, begun ? begin(document) : document),
+      ),
+      { numRuns: casesOf(60, 1000) },
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.uint8Array({ maxLength: 200 }), (bytes) =>
+        answers('text', format, new Uint8Array(bytes)),
+      ),
+      { numRuns: casesOf(20, 500) },
+    );
+  });
+
+  test.each([
+    ['trello', (values: unknown[]) => ({ cards: values, lists: values, actions: values })],
+    ['taskwarrior', (values: unknown[]) => values],
+    ['github', (values: unknown[]) => values],
+  ] as const)('%s', async (format, of) => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.dictionary(field, value, { maxKeys: 10 })), (values) =>
+        answers('json', format, JSON.stringify(of(values))),
+      ),
+      { numRuns: casesOf(60, 1000) },
+    );
   });
 });
