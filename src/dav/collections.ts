@@ -1,7 +1,7 @@
 /** Making and renaming lists: MKCALENDAR (RFC 4791 §5.3.1), extended MKCOL (RFC 5689) and PROPPATCH (RFC 4918 §9.2). */
 import { Problem, unmet } from '../errors/problem.ts';
 import { childOf, childrenOf, type XmlElement, xmlElement } from '../formats/xml.ts';
-import { createCollection, findCollection } from '../handlers/caldav.ts';
+import { createCollection, findProjectId } from '../handlers/caldav.ts';
 import { patchProject } from '../handlers/projects.ts';
 import type { ProjectPatch } from '../schemas/projects.ts';
 import { NAME_LENGTH_MAX, PROJECT_DESCRIPTION_LENGTH_MAX } from '../schemas/projects.ts';
@@ -50,8 +50,8 @@ export async function makeList(
  * @throws {Problem} `not_found`; `webdav_condition` where the client may not write.
  */
 export async function patchList(caller: DavCaller, name: string, update: XmlElement) {
-  const { db, user, eventsRetentionSeconds } = caller;
-  const { project } = await findCollection(db, user, name, eventsRetentionSeconds);
+  const { db, user } = caller;
+  const projectId = await findProjectId(db, user, name);
   const set = propertiesIn(update, 'set');
   const removed = propertiesIn(update, 'remove');
   const patch: ProjectPatch = {};
@@ -66,7 +66,7 @@ export async function patchList(caller: DavCaller, name: string, update: XmlElem
     if (property === DESCRIPTION) patch.description = null;
     else refused.add(property);
   if (refused.size === 0)
-    await patchProject(db, user, project.id, patch, undefined).catch((error) => {
+    await patchProject(db, user, projectId, patch, undefined).catch((error) => {
       if (!(error instanceof Problem) || !['forbidden', 'conflict'].includes(error.code))
         throw error;
       for (const property of Object.keys(patch))

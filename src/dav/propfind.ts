@@ -1,5 +1,5 @@
 /** PROPFIND (RFC 4918 §9.1) of each kind of resource. Each returns the pieces of the response. */
-import { findCollection, listCollections } from '../handlers/caldav.ts';
+import { findCollection, findProjectId, listCollections } from '../handlers/caldav.ts';
 import { listItems, listTags, readItemNamed } from '../handlers/caldav-items.ts';
 import {
   collectionHref,
@@ -81,9 +81,9 @@ export async function findList(caller: DavCaller, name: string, { asked, depth }
 
 /** @throws {Problem} `not_found`. */
 export async function findItem(caller: DavCaller, listName: string, name: string, { asked }: Find) {
-  const { db, user, eventsRetentionSeconds } = caller;
-  const { project } = await findCollection(db, user, listName, eventsRetentionSeconds);
-  const item = await readItemNamed(db, user, project.id, name);
+  const { db, user } = caller;
+  const projectId = await findProjectId(db, user, listName);
+  const item = await readItemNamed(db, user, projectId, name);
   const href = itemHref(caller, listName, name);
   return multistatus([responseOf(caller, href, asked, itemProperties, item)]);
 }

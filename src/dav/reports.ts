@@ -2,7 +2,7 @@
 import { Problem, unmet } from '../errors/problem.ts';
 import { readFilter } from '../formats/calendar-filter.ts';
 import { childOf, childrenOf, type XmlElement, xmlElement } from '../formats/xml.ts';
-import { findCollection } from '../handlers/caldav.ts';
+import { findProjectId } from '../handlers/caldav.ts';
 import {
   type DavItem,
   type DavItemTag,
@@ -32,9 +32,8 @@ interface List {
  * @throws {Problem} `not_found`; `webdav_condition` for another report, a filter or a token that is refused.
  */
 export async function reportList(caller: DavCaller, name: string, report: XmlElement) {
-  const { db, user, eventsRetentionSeconds } = caller;
-  const { project } = await findCollection(db, user, name, eventsRetentionSeconds);
-  const list = { caller, name, projectId: project.id };
+  const projectId = await findProjectId(caller.db, caller.user, name);
+  const list = { caller, name, projectId };
   const asked = readAsked(report);
   if (report.name === c('calendar-query')) return query(list, asked, report);
   if (report.name === c('calendar-multiget')) return multiget(list, asked, report);

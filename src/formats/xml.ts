@@ -13,6 +13,10 @@ export interface XmlElement {
 /** The deepest request that CalDAV knows has about ten levels, the largest an element or two for each resource. */
 const DEPTH_MAX = 32;
 const NODES_MAX = 50_000;
+/** In UTF-16 units, with its attributes: the parser compares each of these with all before it. */
+const TAG_LENGTH_MAX = 4096;
+/** The parser tells of a tag only once it has read all of it, so it gets the document in pieces of this length. */
+const PIECE_LENGTH = 1024;
 
 /** The types of the package do not know that it would take the entities of HTML as well. */
 const options = { xmlns: true, strictEntities: true } as sax.SAXOptions;
@@ -30,6 +34,7 @@ export function readXml(text: string): XmlElement {
   const open: Draft[] = [];
   let root: Draft | undefined;
   let nodes = 0;
+  let tagStart: number | undefined;
 
   const count = () => {
     nodes += 1;
@@ -42,7 +47,11 @@ export function readXml(text: string): XmlElement {
     throw new XmlError('a document type declaration');
   };
   parser.onattribute = count;
+  parser.onopentagstart = () => {
+    tagStart = parser.position;
+  };
   parser.onopentag = (tag) => {
+    tagStart = undefined;
     count();
     if (open.length === DEPTH_MAX) throw new XmlError('too deep');
     // The parser would read on after the end of the document.
@@ -57,7 +66,12 @@ export function readXml(text: string): XmlElement {
   parser.ontext = addText;
   parser.oncdata = addText;
 
-  parser.write(text).close();
+  for (let start = 0; start < text.length; start += PIECE_LENGTH) {
+    parser.write(text.slice(start, start + PIECE_LENGTH));
+    if (tagStart !== undefined && start + PIECE_LENGTH - tagStart > TAG_LENGTH_MAX)
+      throw new XmlError('too long a tag');
+  }
+  parser.close();
   if (!root) throw new XmlError('no element');
   return finish(root);
 }

@@ -31,6 +31,30 @@ export interface DavCollection {
 /** The length of a name that a client gives, in UTF-16 units; its octets have to fit into an index. */
 export const DAV_NAME_LENGTH_MAX = 255;
 
+/** The condition that a project has a name in the home of a user: one that a client gave it, or its id. */
+function hasName(db: Database, user: CurrentUser, name: string): SQL {
+  const given = db
+    .select({ id: dav_collections.project_id })
+    .from(dav_collections)
+    .where(and(eq(dav_collections.user_id, user.id), eq(dav_collections.name, name)));
+  return eq(projects.id, sql`coalesce((${given}), ${uuidOf(name)}::uuid)`);
+}
+
+/** Returns the id of a project by its name. @throws {Problem} `not_found`. */
+export async function findProjectId(
+  db: Database,
+  user: CurrentUser,
+  name: string,
+): Promise<string> {
+  const [row] = await db
+    .select({ id: projects.id })
+    .from(projects)
+    .innerJoin(project_members, visibleTo(user, projects.id))
+    .where(hasName(db, user, name));
+  if (!row) throw new Problem('not_found');
+  return row.id;
+}
+
 /** @throws {Problem} `not_found`. */
 export async function findCollection(
   db: Database,
@@ -38,13 +62,8 @@ export async function findCollection(
   name: string,
   retentionSeconds: number,
 ): Promise<DavCollection> {
-  const named = db
-    .select({ id: dav_collections.project_id })
-    .from(dav_collections)
-    .where(and(eq(dav_collections.user_id, user.id), eq(dav_collections.name, name)));
-  const id = sql`coalesce((${named}), ${uuidOf(name)}::uuid)`;
   const tokenOf = await openTokens(db, user, retentionSeconds);
-  const [row] = await selectCollections(db, user, eq(projects.id, id));
+  const [row] = await selectCollections(db, user, hasName(db, user, name));
   if (!row) throw new Problem('not_found');
   return { project: row.project, name, token: await tokenOf(row) };
 }
@@ -133,13 +152,12 @@ export async function createCollection(
   if (name.length > DAV_NAME_LENGTH_MAX) throw unmet('c:calendar-collection-location-ok');
   const title = cutText(displayname.trim(), NAME_LENGTH_MAX);
   const input = { name: isVisible(title) ? title : 'Tasks', description: description ?? null };
-  const id = uuidOf(name);
   const taken = () =>
     new Problem('method_not_allowed', {
       condition: 'd:resource-must-be-null',
       headers: { allow: 'OPTIONS, PROPFIND, PROPPATCH, REPORT' },
     });
-  if (id !== null && (await isVisibleProject(db, user, id))) throw taken();
+  if (await findProjectId(db, user, name).catch(nothingFound)) throw taken();
   await onViolation(
     { dav_collections_pkey: taken },
     db.transaction(async (tx) => {
@@ -149,11 +167,6 @@ export async function createCollection(
   );
 }
 
-async function isVisibleProject(db: Database, user: CurrentUser, id: string): Promise<boolean> {
-  const found = await db
-    .select({ id: projects.id })
-    .from(projects)
-    .innerJoin(project_members, visibleTo(user, projects.id))
-    .where(eq(projects.id, id));
-  return found.length > 0;
+function nothingFound(error: unknown): undefined {
+  if (!(error instanceof Problem) || error.code !== 'not_found') throw error;
 }

@@ -48,10 +48,12 @@ export const requestBody = (
 
 /**
  * Returns the plugin that reads bodies as text.
+ * @param putLimitBytes the limit of what PUT stores.
  * @param typesOf the media types of each method whose bodies are read. A body without a type is taken for one of them.
  */
 export const textBody = (
   limitBytes: number,
+  putLimitBytes: number,
   typesOf: Readonly<Record<string, readonly string[]>>,
 ) =>
   new Elysia()
@@ -60,7 +62,8 @@ export const textBody = (
       const { request } = context;
       readQuery(context);
       const accepted = typesOf[request.method];
-      context.body = accepted && (await readText(request, limitBytes, accepted));
+      const limit = request.method === 'PUT' ? Math.min(limitBytes, putLimitBytes) : limitBytes;
+      context.body = accepted && (await readText(request, limit, accepted));
     });
 
 /**

@@ -5,7 +5,7 @@
 import { Elysia } from 'elysia';
 import { requestState } from '../http/request-state.ts';
 import type { Platform } from '../platform.ts';
-import { davBodyTypes } from '../schemas/caldav.ts';
+import { davBodyTypes, ITEM_BYTES_MAX } from '../schemas/caldav.ts';
 import { audit, auditOf } from './audit.ts';
 import { type CredentialsPlugin, type CurrentUserPlugin, requireSession } from './current-user.ts';
 import { noContent } from './default-headers.ts';
@@ -79,7 +79,7 @@ export const streamRoutes = ({ settings }: Platform, streamUser: CurrentUserPlug
 export const davRoutes = ({ settings }: Platform, davUser: CurrentUserPlugin) =>
   new Elysia({ name: 'dav-routes' })
     .use(davUser)
-    .use(textBody(settings.bodyLimitBytes, davBodyTypes))
+    .use(textBody(settings.bodyLimitBytes, ITEM_BYTES_MAX, davBodyTypes))
     .onTransform(authenticateAgain)
     .as('scoped');
 

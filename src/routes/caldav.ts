@@ -8,7 +8,7 @@ import { reportList } from '../dav/reports.ts';
 import { ITEM_TYPE } from '../dav/resources.ts';
 import { readBody, requireBody } from '../dav/xml-body.ts';
 import { Problem } from '../errors/problem.ts';
-import { findCollection } from '../handlers/caldav.ts';
+import { findProjectId } from '../handlers/caldav.ts';
 import { readItemNamed } from '../handlers/caldav-items.ts';
 import { deleteItem, type ItemCondition, putItem } from '../handlers/caldav-writes.ts';
 import { DAV_ROOT, decodeSegment } from '../http/dav.ts';
@@ -19,6 +19,7 @@ import type { CurrentUserPlugin } from '../plugins/current-user.ts';
 import { noContent } from '../plugins/default-headers.ts';
 import { etag, includesTag } from '../plugins/etag.ts';
 import { davRoutes, type OpenRoutes } from '../plugins/route-groups.ts';
+import { ITEM_BYTES_MAX } from '../schemas/caldav.ts';
 import type { CurrentUser } from '../schemas/current-user.ts';
 
 /** The answer to a program that knows no more than the host (RFC 6764 §5). */
@@ -47,7 +48,7 @@ export const caldav = (platform: Platform, user: CurrentUserPlugin) => {
     user,
     eventsRetentionSeconds: retentionSeconds,
     basePath,
-    itemBytesMax: settings.bodyLimitBytes,
+    itemBytesMax: Math.min(settings.bodyLimitBytes, ITEM_BYTES_MAX),
     isBrief:
       /\breturn=minimal\b/.test(request.headers.get('prefer') ?? '') ||
       request.headers.get('brief')?.trim() === 't',
@@ -119,28 +120,28 @@ export const caldav = (platform: Platform, user: CurrentUserPlugin) => {
     .get('/dav/projects/:list/:item', async (context) => {
       const { user, notModified } = context;
       const [list, name] = namesIn(context);
-      const { project } = await findCollection(db, user, list, retentionSeconds);
-      const item = await readItemNamed(db, user, project.id, name);
+      const projectId = await findProjectId(db, user, list);
+      const item = await readItemNamed(db, user, projectId, name);
       if (notModified(item.tag)) return new Response(null, { status: 304 });
       return new Response(item.text, { headers: { 'content-type': ITEM_TYPE } });
     })
     .put('/dav/projects/:list/:item', async (context) => {
       const { user, set, body } = context;
       const [list, name] = namesIn(context);
-      const { project } = await findCollection(db, user, list, retentionSeconds);
+      const projectId = await findProjectId(db, user, list);
       const text = (body as string | undefined) ?? '';
       const hrefOf = (one: string) => itemHref({ basePath }, list, one);
       const condition = conditionOf(context);
       const options = { retentionSeconds, hrefOf };
-      const written = await putItem(db, user, project.id, name, text, condition, options);
+      const written = await putItem(db, user, projectId, name, text, condition, options);
       if (written.tag !== undefined) set.headers.etag = `"${written.tag}"`;
       return written.isNew ? created(context) : noContent(set);
     })
     .delete('/dav/projects/:list/:item', async (context) => {
       const { user, set } = context;
       const [list, name] = namesIn(context);
-      const { project } = await findCollection(db, user, list, retentionSeconds);
-      await deleteItem(db, user, project.id, name, conditionOf(context));
+      const projectId = await findProjectId(db, user, list);
+      await deleteItem(db, user, projectId, name, conditionOf(context));
       return noContent(set);
     });
 };
