@@ -251,6 +251,14 @@ describe('who may not write', () => {
     const before = await tasks();
     expect(await tryAll(await davClient(api, bob), list, '1.ics')).toEqual(lacking);
     expect(await tryAll(await davClient(api, ada, ['read']), list, '1.ics')).toEqual(lacking);
+    const reader = await davClient(api, ada, ['read']);
+    expect(Object.keys(await reader.tags(list))).toEqual(['1.ics']);
+    const { responses } = await reader.find(list);
+    const privileges = responses[0]?.found[`${DAV}current-user-privilege-set`]?.children;
+    expect(privileges?.flatMap(({ children }) => children.map(({ name }) => name))).toEqual([
+      `${DAV}read`,
+      `${DAV}read-current-user-privilege-set`,
+    ]);
     await ada.patch(`/projects/${project.id}`, { archived: true });
     expect(await tryAll(dav, list, '1.ics')).toEqual(lacking);
     expect(await tasks()).toEqual(before);
@@ -606,6 +614,7 @@ describe('synchronization', () => {
     expect(refusal(await dav.sync(bath, syncToken))).toEqual(refused);
     // The events after it have been deleted.
     await ada.createTask(project.id);
+    await ada.createTask(bath.split('/')[3] as string);
     await ada.get('/changes');
     await api.sql`update feed set pruned_position = last_position`;
     expect(refusal(await dav.sync(list, syncToken))).toEqual(refused);

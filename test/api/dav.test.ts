@@ -386,6 +386,14 @@ describe('what the API does not know', () => {
     expect((await lines()).filter((line) => line.startsWith('DUE'))).toEqual([]);
   });
 
+  test('a status that is missing is written once the task changes', async () => {
+    const { ada, dav, list, tasks } = await open();
+    await dav.put(`${list}1.ics`, todoText('1', 'SUMMARY:One'));
+    const [{ id }] = await tasks();
+    await ada.patch(`/tasks/${id}`, { priority: 1 });
+    expect((await dav.get(`${list}1.ics`)).text).toContain('STATUS:NEEDS-ACTION\r\n');
+  });
+
   test('a task that is done again has the time of the second', async () => {
     const { ada, dav, list, tasks } = await open();
     await dav.put(`${list}1.ics`, todoText('1', 'STATUS:COMPLETED', 'COMPLETED:20260101T000000Z'));
