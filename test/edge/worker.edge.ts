@@ -15,7 +15,7 @@ import { exceptions } from './exceptions.ts';
 setDefaultTimeout(300_000);
 
 /** A third of it is the package of the Model Context Protocol, which an isolate evaluates with the first message to `/mcp`. */
-const BUNDLE_KB_MAX = 720;
+const BUNDLE_KB_MAX = 780;
 
 /** The folder that `suite.ts` has bundled `src/edge/worker.ts` into. */
 const bundle = process.env.DEPLOYED_WORKER ?? '';
@@ -41,6 +41,8 @@ describe('the bundle', () => {
       'node:stream',
       // Of csv-parse.
       'node:stream/web',
+      // Of sax, which reads the XML of CalDAV.
+      'stream',
       // Of what Elysia would look into uploaded files with.
       'tty',
       'util',
@@ -332,7 +334,7 @@ describe('responses have the same bytes as on Bun, except ids, times, cursors an
       .replace(/\bWy[IJ][\w-]+/g, '<cursor>')
       .replace(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, '<id>')
       .replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, '<time>')
-      .replace(/eyJ[\w-]+\.[\w-]+\.[\w-]+|mt_[\w-]{43}|\b[\w-]{43}\b/g, '<secret>')
+      .replace(/eyJ[\w-]+\.[\w-]+\.[\w-]+|m[ti]_[\w-]{43}|\b[\w-]{43}\b/g, '<secret>')
       .replace(/somebody-\d+|\bn[0-9a-f]{8}\b/g, '<name>');
 });
 
