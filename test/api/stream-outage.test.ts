@@ -83,6 +83,8 @@ describe('an outage of the database', () => {
     const project = await ada.createProject();
     const stream = await Follower.follow(ada);
     await outage(async () => {
+      // From its first failed check on, the stream tells nothing before the next one.
+      await waitFor('the stream says that it is there', () => stream.heartbeats > 0);
       await sql`delete from sessions where user_id = ${ada.id}`;
       await sql`insert into tasks (id, project_id, title) values (gen_random_uuid(), ${project.id}, 'Secret')`;
     });
