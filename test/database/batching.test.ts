@@ -31,7 +31,12 @@ beforeAll(async () => {
 afterAll(() => Promise.all([client.close(), pool.close()]));
 
 /** A database that counts its statements. @param held holds back every answer until it resolves. */
-function openDatabase(batching: boolean, held = Promise.resolve(), callers = oneCaller) {
+function openDatabase(
+  batching: boolean,
+  held = Promise.resolve(),
+  callers = oneCaller,
+  connections = client,
+) {
   const statements: string[] = [];
   const unsafe = (text: string, params: unknown[]) => {
     statements.push(text);
@@ -43,8 +48,8 @@ function openDatabase(batching: boolean, held = Promise.resolve(), callers = one
     return {
       // biome-ignore lint/suspicious/noThenProperty: Drizzle awaits it, as it can await Bun's own query.
       then: (...handlers: Parameters<Promise<unknown>['then']>) =>
-        answer(() => client.unsafe(text, params)).then(...handlers),
-      values: () => answer(() => client.unsafe(text, params).values()),
+        answer(() => connections.unsafe(text, params)).then(...handlers),
+      values: () => answer(() => connections.unsafe(text, params).values()),
     };
   };
   const db: Database = drizzle({ client: { unsafe } as unknown as Client });
@@ -629,36 +634,74 @@ test('a creation that is refused among others does not use up its key', async ()
   expect((await make(viewer, 'c')).replayed).toBe(true);
 });
 
-test('the events of a statement have the order of its calls', async () => {
-  const { db } = openDatabase(true);
-  const crowd = await people(8);
-  const created = await Promise.all(
-    Array.from({ length: 65 }, (_, n) => {
-      const { user, project } = crowd[n % 8] as (typeof crowd)[number];
-      return createTask(db, user, project.id, { title: `Task ${n}` });
-    }),
-  );
-  const ids = created.map(({ row }) => row.id);
-  // Neither the order of the ids nor that of the rows.
-  const order = ids.map((_, n) => (n * 29) % 65);
-  const ownerOf = (n: number) => (crowd[n % 8] as (typeof crowd)[number]).user;
-  const shuffled = order.map((n) => ids[n] ?? '');
-  await Promise.all(
-    order.map((n) => patchTask(db, ownerOf(n), ids[n] ?? '', { priority: 1 }, undefined)),
-  );
-  await Promise.all(order.map((n) => deleteTask(db, ownerOf(n), ids[n] ?? '', undefined)));
-  const events = await eventsOf(ids);
-  const subjects = (action: string) =>
+describe('the events of a statement have the order of its calls', () => {
+  /** Joins by sorting, so that rows come in the order of their ids unless a statement asks for another. */
+  let sorting: Client;
+  beforeAll(() => {
+    const connection = { enable_nestloop: 'off', enable_hashjoin: 'off' };
+    sorting = new Client({ url: api.databaseUrl, max: 4, connection });
+  });
+  afterAll(() => sorting.close());
+  const openSorting = () => openDatabase(true, undefined, undefined, sorting);
+
+  /** Ids in an order of their own; a step is prime to their number. */
+  const shuffle = (ids: readonly string[], step: number) =>
+    ids.map((_, n) => ids[(n * step) % ids.length] ?? '');
+  const newIds = () => Array.from({ length: 65 }, () => uuidv7());
+  const subjectsOf = (events: Awaited<ReturnType<typeof eventsOf>>, action: string) =>
     events.filter((one) => one.action === action).map(({ subject_id }) => subject_id);
-  expect(subjects('task.created')).toEqual(ids);
-  expect(subjects('task.updated')).toEqual(shuffled);
-  expect(subjects('task.deleted')).toEqual(shuffled);
-  for (const [n, id] of ids.entries())
-    expect(events.filter(({ subject_id }) => subject_id === id)).toEqual(
-      ['task.created', 'task.updated', 'task.deleted'].map((action) => ({
-        action,
-        actor_id: ownerOf(n).id,
-        subject_id: id,
-      })),
+
+  test('that creates, changes or deletes tasks', async () => {
+    const { db } = openSorting();
+    const crowd = await people(8);
+    const ids = newIds();
+    const ownerOf = new Map(ids.map((id, n) => [id, crowd[n % 8] as (typeof crowd)[number]]));
+    const each = (
+      order: string[],
+      write: (db: Database, user: CurrentUser, id: string) => Promise<unknown>,
+    ) => Promise.all(order.map((id) => write(db, ownerOf.get(id)?.user as CurrentUser, id)));
+    const [created, updated, deleted] = [shuffle(ids, 29), shuffle(ids, 17), shuffle(ids, 41)];
+    await Promise.all(
+      created.map((id) => {
+        const { user, project } = ownerOf.get(id) as (typeof crowd)[number];
+        return createTask(db, user, project.id, { id, title: 'Task' });
+      }),
     );
+    await each(updated, (at, who, id) => patchTask(at, who, id, { priority: 1 }, undefined));
+    await each(deleted, (at, who, id) => deleteTask(at, who, id, undefined));
+    const events = await eventsOf(ids);
+    expect(subjectsOf(events, 'task.created')).toEqual(created);
+    expect(subjectsOf(events, 'task.updated')).toEqual(updated);
+    expect(subjectsOf(events, 'task.deleted')).toEqual(deleted);
+    for (const id of ids)
+      expect(events.filter(({ subject_id }) => subject_id === id)).toEqual(
+        ['task.created', 'task.updated', 'task.deleted'].map((action) => ({
+          action,
+          actor_id: ownerOf.get(id)?.user.id ?? '',
+          subject_id: id,
+        })),
+      );
+  });
+
+  test('that creates projects, with their owners', async () => {
+    const { db } = openSorting();
+    const crowd = await people(8);
+    const created = shuffle(newIds(), 29);
+    const userOf = (n: number) => (crowd[n % 8] as (typeof crowd)[number]).user;
+    await Promise.all(created.map((id, n) => createProject(db, userOf(n), { id, name: 'Shed' })));
+    const events = await api.sql`select action, actor_id, project_id from events
+      where project_id in ${api.sql(created)} order by number`;
+    const inOrder = (...actions: string[]) =>
+      created.flatMap((id, n) =>
+        actions.map((action) => ({ action, actor_id: userOf(n).id, project_id: id })),
+      );
+    const isOf =
+      (subject: string) =>
+      ({ action }: { action: string }) =>
+        action.startsWith(subject);
+    expect(events.filter(isOf('project.'))).toEqual(inOrder('project.created'));
+    expect(events.filter((one: { action: string }) => !isOf('project.')(one))).toEqual(
+      inOrder('member.added', 'access.granted'),
+    );
+  });
 });
