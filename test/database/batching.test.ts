@@ -14,6 +14,8 @@ import { createPool, type Pool } from '../../src/postgres/pool.ts';
 import type { CurrentUser } from '../../src/schemas/current-user.ts';
 import { readSettings } from '../../src/settings.ts';
 import { type Persona, useApi } from '../support/api.ts';
+import { countWaiting, openTransaction, waitForBlockedQuery } from '../support/locks.ts';
+import { waitFor } from '../support/process.ts';
 
 const api = useApi();
 let client: Client;
@@ -632,6 +634,47 @@ test('a creation that is refused among others does not use up its key', async ()
   });
   expect((await make(viewer, 'c')).replayed).toBe(false);
   expect((await make(viewer, 'c')).replayed).toBe(true);
+});
+
+test('a client that hangs up while its call shares a statement leaves its write whole or absent, and the others theirs', async () => {
+  const [leaving, bob] = [await api.person(), await api.person()];
+  const [hers, his] = [await leaving.createProject(), await bob.createProject()];
+  const left = await leaving.createTask(hers.id);
+  const tasks = await Promise.all(Array.from({ length: 9 }, () => bob.createTask(his.id)));
+  const [first, ...rest] = tasks;
+  const release = await openTransaction(
+    api,
+    (sql) => sql`select from tasks where id in (${first.id}, ${left.id}) for update`,
+  );
+  // The others wait for it in the lane, and then go together.
+  const held = bob.patch(`/tasks/${first.id}`, { title: 'Held' });
+  await waitForBlockedQuery(api);
+  const hangUp = new AbortController();
+  const abandoned = fetch(`${api.url}/tasks/${left.id}`, {
+    method: 'PATCH',
+    headers: { authorization: `Bearer ${leaving.token}`, 'content-type': 'application/json' },
+    body: '{"title":"Left"}',
+    signal: hangUp.signal,
+  }).catch(() => 'gone');
+  const patched = rest.map(({ id }) => bob.patch(`/tasks/${id}`, { title: 'Beside' }));
+  expect((await Promise.all(patched)).map(({ status }) => status)).toEqual(rest.map(() => 200));
+  await waitFor('her statement waits', async () => (await countWaiting(api.sql)) === 2);
+  hangUp.abort();
+  expect(await abandoned).toBe('gone');
+  // While her statement waits, and after it.
+  const again = [...rest, left].map(({ id, project_id }) =>
+    (project_id === hers.id ? leaving : bob).patch(`/tasks/${id}`, { priority: 4 }),
+  );
+  expect((await Promise.all(again.slice(0, -1))).map(({ body }) => body.version)).toEqual(
+    rest.map(() => 3),
+  );
+  await release();
+  expect((await held).status).toBe(200);
+  const { status, body } = await (again.at(-1) as (typeof again)[number]);
+  expect(status).toBe(200);
+  expect([body.title, body.version]).toEqual(body.version === 3 ? ['Left', 3] : ['Tiles', 2]);
+  const actions = (await eventsOf([left.id])).map(({ action }) => action);
+  expect(actions).toEqual(['task.created', ...Array(body.version - 1).fill('task.updated')]);
 });
 
 describe('the events of a statement have the order of its calls', () => {
