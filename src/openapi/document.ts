@@ -182,7 +182,11 @@ const introduction = {
     { name: 'Tasks', description: 'Tasks, their lists, and changes in a batch' },
     { name: 'Comments', description: 'What people say about tasks' },
     { name: 'Trash', description: 'Deleted tasks and projects, until they are deleted for good' },
-    { name: 'Calendars', description: 'Due tasks for calendar programs' },
+    {
+      name: 'Calendars',
+      description:
+        'Due tasks for calendar programs. Programs that also write tasks use CalDAV at `/dav/`, whose methods OpenAPI cannot describe.',
+    },
     { name: 'Labels', description: 'The labels of tasks, and new names for them' },
     { name: 'Changes', description: 'The history of a project and the change stream' },
     { name: 'Webhooks', description: 'Changes, sent to other programs' },
