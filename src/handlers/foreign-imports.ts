@@ -140,7 +140,8 @@ async function readForeign(
       const task = piece.task && fitTask(piece.task, notes, line, user.username, now);
       if (task) {
         const projectId = projectOf(piece, notes);
-        await add(tree.add(task, piece, projectId), line, projectId);
+        const placed = { ...task, position: placeOf(now, count) };
+        await add(tree.add(placed, piece, projectId), line, projectId);
         if (task.assignee !== null && !isOf(user, task.assignee))
           notes.push({ code: 'person_left_out', field: 'assignee', value: task.assignee });
       }
@@ -181,6 +182,13 @@ async function readForeign(
     fingerprint: ['importForeign', asked, zone, name ?? null, await fingerprint.end()],
   };
 }
+
+/** The digits of the time and of the rest of a place, as `db/index-expressions` writes them. */
+const PLACE_DIGITS = 12;
+
+/** Returns the place of an item in the order by hand: in the order of the document, before what is created later. */
+const placeOf = (now: string, count: number) =>
+  [Date.parse(now), count].map((part) => part.toString(16).padStart(PLACE_DIGITS, '0')).join('');
 
 const isOf = (user: CurrentUser, username: string) =>
   user.username.toLowerCase() === username.toLowerCase();

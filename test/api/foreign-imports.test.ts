@@ -756,7 +756,7 @@ describe('Trello', () => {
         start: '2026-06-01T00:00:00.000Z',
       }),
     ]);
-    const { tasks, notes, body, report } = await imported('json', text);
+    const { ada, tasks, notes, body, report } = await imported('json', text);
     expect([body.project.name, report.format]).toEqual(['Kitchen board', 'trello']);
     expect(tasks.map(told)).toEqual([
       {
@@ -767,6 +767,15 @@ describe('Trello', () => {
       },
       { title: 'second', labels: ['To do', 'x', 'sky'] },
       { title: 'third', labels: ['Doing', 'green'] },
+    ]);
+    const list = `/tasks/projects/${body.project.id}`;
+    await ada.createTask(body.project.id, { title: 'fourth' });
+    const { items } = (await ada.get(`${list}?sort=position`)).body;
+    expect(items.map(({ title }: { title: string }) => title)).toEqual([
+      'first',
+      'second',
+      'third',
+      'fourth',
     ]);
     expect(tasks[0].created_at).toBe('2023-11-28T10:28:46.000Z');
     expect(tasks[0].updated_at).toBe('2026-11-01T00:00:00.000Z');
