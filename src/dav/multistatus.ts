@@ -85,8 +85,14 @@ export const response = (href: string, content: string) =>
 /** Returns the response for a resource that is not there. */
 export const goneResponse = (href: string) => response(href, status(404));
 
-/** @throws {Problem} `webdav_condition` for `infinity`: a home with all its items is no answer to one request. */
+/**
+ * Returns how deep a request looks (RFC 4918 §10.2). Without the header it is the resource alone: clients mean that.
+ * @throws {Problem} `webdav_condition` for `infinity`: a home with all its items is no answer to one request; `malformed_request`.
+ */
 export function readDepth(header: string | null): 0 | 1 {
-  if (header?.trim().toLowerCase() === 'infinity') throw unmet('d:propfind-finite-depth');
-  return header?.trim() === '1' ? 1 : 0;
+  const depth = header?.trim().toLowerCase() || '0';
+  if (depth === 'infinity') throw unmet('d:propfind-finite-depth');
+  if (depth !== '0' && depth !== '1')
+    throw new Problem('malformed_request', { detail: 'Depth must be 0 or 1' });
+  return depth === '1' ? 1 : 0;
 }

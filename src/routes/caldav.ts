@@ -5,7 +5,7 @@ import { makeList, patchList } from '../dav/collections.ts';
 import { readAsked, readDepth, XML_TYPE } from '../dav/multistatus.ts';
 import { findHome, findItem, findList, findPrincipal, findRoot } from '../dav/propfind.ts';
 import { reportList } from '../dav/reports.ts';
-import { ITEM_TYPE } from '../dav/resources.ts';
+import { c, d, ITEM_TYPE } from '../dav/resources.ts';
 import { readBody, requireBody } from '../dav/xml-body.ts';
 import { Problem } from '../errors/problem.ts';
 import { findProjectId } from '../handlers/caldav.ts';
@@ -68,7 +68,7 @@ export const caldav = (platform: Platform, user: CurrentUserPlugin) => {
     );
 
   const findOf = ({ request, body }: { request: Request; body: unknown }) => ({
-    asked: readAsked(readBody(body as string | undefined)),
+    asked: readAsked(readBody(body as string | undefined, d('propfind'))),
     depth: readDepth(request.headers.get('depth')),
   });
 
@@ -103,13 +103,13 @@ export const caldav = (platform: Platform, user: CurrentUserPlugin) => {
     })
     .route('MKCALENDAR', '/dav/projects/:list', async (context) => {
       const [list] = namesIn(context);
-      const body = readBody(context.body as string | undefined);
+      const body = readBody(context.body as string | undefined, c('mkcalendar'));
       await makeList(callerOf(context), list, 'MKCALENDAR', body);
       return created(context);
     })
     .route('MKCOL', '/dav/projects/:list', async (context) => {
       const [list] = namesIn(context);
-      const body = readBody(context.body as string | undefined);
+      const body = readBody(context.body as string | undefined, d('mkcol'));
       await makeList(callerOf(context), list, 'MKCOL', body);
       return created(context);
     })

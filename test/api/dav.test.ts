@@ -132,6 +132,7 @@ describe('discovery', () => {
     const { dav } = await open();
     const { status, conditions } = await dav.find('/dav/projects/', '<d:allprop/>', 'infinity');
     expect([status, conditions]).toEqual([403, [`${DAV}propfind-finite-depth`]]);
+    expect((await dav.find('/dav/projects/', '<d:allprop/>', '2')).status).toBe(400);
   });
 
   test('OPTIONS says what there is', async () => {
