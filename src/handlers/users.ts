@@ -210,6 +210,17 @@ export async function deleteUser(
       .select({ id: project_members.project_id })
       .from(project_members)
       .where(and(eq(project_members.user_id, id), eq(project_members.role, 'owner')));
+    // The user's memberships end with the account, and every change of members locks the project first.
+    const memberOf = tx
+      .select({ id: project_members.project_id })
+      .from(project_members)
+      .where(eq(project_members.user_id, id));
+    await tx
+      .select({ id: projects.id })
+      .from(projects)
+      .where(inArray(projects.id, memberOf))
+      .orderBy(projects.id)
+      .for('no key update');
     // The lock order of a task that is being created, whose foreign keys lock its project and then its author.
     await tx
       .select({ id: projects.id })

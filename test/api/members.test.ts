@@ -403,6 +403,21 @@ describe('leaving a project', () => {
   });
 });
 
+test('an account and a project that its user is a member of are deleted at the same time', async () => {
+  const { owner, viewer, project } = await sharedProject();
+  const task = await owner.createTask(project.id, { assignee_id: viewer.id });
+  const unlock = await openTransaction(
+    api,
+    (sql) => sql`select from tasks where id = ${task.id} for update`,
+  );
+  const left = viewer.request('DELETE', '/users/me', { password: viewer.password });
+  await waitForBlockedQuery(api);
+  const deleted = owner.delete(`/projects/${project.id}`);
+  await waitFor('both wait', async () => (await countWaiting(api.sql)) === 2);
+  await unlock();
+  expect([(await left).status, (await deleted).status]).toEqual([204, 204]);
+});
+
 test('in an archived project no member is added, changed or removed, but all may leave', async () => {
   const { owner, editor, viewer, stranger, project, path } = await sharedProject();
   await owner.patch(`/projects/${project.id}`, { archived: true });
