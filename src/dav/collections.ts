@@ -94,4 +94,19 @@ export async function patchList(caller: DavCaller, name: string, update: XmlElem
   return multistatus([response(collectionHref(caller, name), statuses)]);
 }
 
+/** Returns the pieces of the response for what has no property to change: each is refused. Some programs set theirs everywhere. */
+export function patchNothing(href: string, update: XmlElement) {
+  const asked = [...propertiesIn(update, 'set'), ...propertiesIn(update, 'remove')];
+  const names = [...new Set(asked.map(({ name }) => name))];
+  return multistatus([
+    response(
+      href,
+      propstat(
+        403,
+        names.map((name) => xmlElement(name)),
+      ),
+    ),
+  ]);
+}
+
 const isName = (text: string) => isVisible(text) && codePoints(text.trim()) <= NAME_LENGTH_MAX;

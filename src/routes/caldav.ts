@@ -1,7 +1,7 @@
 /** CalDAV (RFC 4791): none of its methods is in the OpenAPI document, which knows none of them. docs/caldav.md describes them. */
 import { Elysia } from 'elysia';
-import { type DavCaller, itemHref } from '../dav/caller.ts';
-import { makeList, patchList } from '../dav/collections.ts';
+import { type DavCaller, homeHref, itemHref, principalHref } from '../dav/caller.ts';
+import { makeList, patchList, patchNothing } from '../dav/collections.ts';
 import { readAsked, readDepth, XML_TYPE } from '../dav/multistatus.ts';
 import { findHome, findItem, findList, findPrincipal, findRoot } from '../dav/propfind.ts';
 import { reportList } from '../dav/reports.ts';
@@ -41,6 +41,7 @@ export const caldav = (platform: Platform, user: CurrentUserPlugin) => {
     /\/$/,
     '',
   );
+  const place = { basePath };
   const retentionSeconds = settings.eventsRetentionSeconds;
 
   const callerOf = ({ request, user }: { request: Request; user: CurrentUser }): DavCaller => ({
@@ -68,7 +69,7 @@ export const caldav = (platform: Platform, user: CurrentUserPlugin) => {
     );
 
   const findOf = ({ request, body }: { request: Request; body: unknown }) => ({
-    asked: readAsked(readBody(body as string | undefined, d('propfind'))),
+    asked: readAsked(readBody(bodyOf({ body }), d('propfind'))),
     depth: readDepth(request.headers.get('depth')),
   });
 
@@ -87,29 +88,35 @@ export const caldav = (platform: Platform, user: CurrentUserPlugin) => {
     .route('PROPFIND', '/dav/projects', (context) =>
       multistatus(context, findHome(callerOf(context), findOf(context))),
     )
+    .route('PROPPATCH', '/dav/me', (context) =>
+      multistatus(context, patchNothing(principalHref(place), requireBody(bodyOf(context)))),
+    )
+    .route('PROPPATCH', '/dav/projects', (context) =>
+      multistatus(context, patchNothing(homeHref(place), requireBody(bodyOf(context)))),
+    )
     .route('PROPFIND', '/dav/projects/:list', (context) => {
       const [list] = namesIn(context);
       return multistatus(context, findList(callerOf(context), list, findOf(context)));
     })
     .route('REPORT', '/dav/projects/:list', (context) => {
       const [list] = namesIn(context);
-      const report = requireBody(context.body as string | undefined);
+      const report = requireBody(bodyOf(context));
       return multistatus(context, reportList(callerOf(context), list, report));
     })
     .route('PROPPATCH', '/dav/projects/:list', (context) => {
       const [list] = namesIn(context);
-      const update = requireBody(context.body as string | undefined);
+      const update = requireBody(bodyOf(context));
       return multistatus(context, patchList(callerOf(context), list, update));
     })
     .route('MKCALENDAR', '/dav/projects/:list', async (context) => {
       const [list] = namesIn(context);
-      const body = readBody(context.body as string | undefined, c('mkcalendar'));
+      const body = readBody(bodyOf(context), c('mkcalendar'));
       await makeList(callerOf(context), list, 'MKCALENDAR', body);
       return created(context);
     })
     .route('MKCOL', '/dav/projects/:list', async (context) => {
       const [list] = namesIn(context);
-      const body = readBody(context.body as string | undefined, d('mkcol'));
+      const body = readBody(bodyOf(context), d('mkcol'));
       await makeList(callerOf(context), list, 'MKCOL', body);
       return created(context);
     })
@@ -126,11 +133,11 @@ export const caldav = (platform: Platform, user: CurrentUserPlugin) => {
       return new Response(item.text, { headers: { 'content-type': ITEM_TYPE } });
     })
     .put('/dav/projects/:list/:item', async (context) => {
-      const { user, set, body } = context;
+      const { user, set } = context;
       const [list, name] = namesIn(context);
       const projectId = await findProjectId(db, user, list);
-      const text = (body as string | undefined) ?? '';
-      const hrefOf = (one: string) => itemHref({ basePath }, list, one);
+      const text = bodyOf(context) ?? '';
+      const hrefOf = (one: string) => itemHref(place, list, one);
       const condition = conditionOf(context);
       const options = { retentionSeconds, hrefOf };
       const written = await putItem(db, user, projectId, name, text, condition, options);
@@ -145,6 +152,9 @@ export const caldav = (platform: Platform, user: CurrentUserPlugin) => {
       return noContent(set);
     });
 };
+
+/** The group has read it as text. */
+const bodyOf = ({ body }: { body: unknown }) => body as string | undefined;
 
 interface Sets {
   status?: number | string;

@@ -26,6 +26,8 @@ const RESOURCES: [method: string, path: string][] = [
   ['PROPFIND', '/dav/'],
   ['PROPFIND', '/dav/me/'],
   ['PROPFIND', '/dav/projects/'],
+  ['PROPPATCH', '/dav/me/'],
+  ['PROPPATCH', '/dav/projects/'],
   ['PROPFIND', `/dav/projects/${NONE}/`],
   ['REPORT', `/dav/projects/${NONE}/`],
   ['PROPPATCH', `/dav/projects/${NONE}/`],
@@ -126,6 +128,20 @@ describe('discovery', () => {
     }
     const names = await dav.find(list, '<d:propname/>');
     expect(names.responses[0]?.found[`${DAV}displayname`]?.text).toBe('');
+  });
+
+  test('a property that a program sets elsewhere than on a list is refused, and nothing else', async () => {
+    const { dav } = await open();
+    for (const path of ['/dav/me/', '/dav/projects/']) {
+      const alarm =
+        '<d:set><d:prop><c:default-alarm-vevent-date>x</c:default-alarm-vevent-date></d:prop></d:set>';
+      const { status, responses } = await dav.update(path, alarm);
+      expect([status, responses[0]?.href, responses[0]?.missing]).toEqual([
+        207,
+        path,
+        [`${CALDAV}default-alarm-vevent-date`],
+      ]);
+    }
   });
 
   test('an infinite depth is refused', async () => {
