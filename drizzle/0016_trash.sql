@@ -6,11 +6,12 @@ CREATE TABLE "trashed_projects" (
 );
 --> statement-breakpoint
 CREATE TABLE "trashed_tasks" (
-	"id" uuid PRIMARY KEY NOT NULL,
+	"id" uuid NOT NULL,
 	"project_id" uuid NOT NULL,
 	"deleted_at" timestamp(3) with time zone DEFAULT now() NOT NULL,
 	"deleted_by" uuid,
-	"task" jsonb NOT NULL
+	"task" jsonb NOT NULL,
+	CONSTRAINT "trashed_tasks_pkey" PRIMARY KEY("id","project_id")
 );
 --> statement-breakpoint
 ALTER TABLE "trashed_projects" ADD CONSTRAINT "trashed_projects_id_fkey" FOREIGN KEY ("id") REFERENCES "public"."projects"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
@@ -26,12 +27,12 @@ BEGIN
 	IF is_unrecorded() THEN
 		RETURN NULL;
 	END IF;
-	-- A task whose id a client chose again replaces the one that had it before.
+	-- A task whose id a client chose again replaces the one that had it before in the project.
 	INSERT INTO trashed_tasks (id, project_id, deleted_by, task)
 	SELECT o.id, o.project_id, coalesce(a.actor_id, current_actor()), to_jsonb(o)
 	FROM old_rows o LEFT JOIN actors_by_subject() a ON a.subject_id = o.id
 	WHERE EXISTS (SELECT FROM projects p WHERE p.id = o.project_id)
-	ON CONFLICT (id) DO UPDATE SET project_id = excluded.project_id, deleted_at = excluded.deleted_at,
+	ON CONFLICT (id, project_id) DO UPDATE SET deleted_at = excluded.deleted_at,
 		deleted_by = excluded.deleted_by, task = excluded.task;
 	RETURN NULL;
 END $$;

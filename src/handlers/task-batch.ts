@@ -59,6 +59,7 @@ import {
 } from './task-fields.ts';
 import { placeIn, placeRefusals, putTask } from './task-order.ts';
 import { assertBlockers } from './task-tree.ts';
+import { assertNotTrashed } from './trash.ts';
 
 /**
  * Carries out every operation, or none.
@@ -85,6 +86,11 @@ export async function batchTasks(
     );
     assertLocked(found);
     await refuseUnknownBlockers(tx, user, operations, locationOf);
+    await assertNotTrashed(
+      tx,
+      operations.map((one) => (one.op === 'create' ? one.id : undefined)),
+      (index) => `${locationOf(index)}.id`,
+    );
     const tasks = await write(tx, outcomes, carriedOutcomes(found), locationOf);
     await putTasks(tx, operations, tasks, locationOf);
     const results = operations.map(({ op }, index) => ({ op, task: tasks[index] as Task }));

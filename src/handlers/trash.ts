@@ -26,6 +26,7 @@ import {
 } from '../db/authorization.ts';
 import type { Database } from '../db/database.ts';
 import { onViolation } from '../db/errors.ts';
+import { arrayLiteral } from '../db/full-text.ts';
 import {
   afterCursor,
   type CursorPosition,
@@ -141,6 +142,31 @@ const selectTrash = prepared((_db, params: QueryParams<TrashParams>) => {
 
 /** As the table is called where a list reads it. */
 const trashed = sql`${trashed_tasks}`;
+
+/**
+ * Refuses ids that tasks in the trash have, of whichever project: such a task could not be restored.
+ * @param locationOf of the id at an index: `body.id`.
+ * @throws {Problem} `id_taken`.
+ */
+export async function assertNotTrashed(
+  db: Database,
+  ids: readonly (string | undefined)[],
+  locationOf: (index: number) => string,
+): Promise<void> {
+  const chosen = ids.flatMap((id) => id?.toLowerCase() ?? []);
+  if (chosen.length === 0) return;
+  const rows = await selectTrashedIds(db, { ids: arrayLiteral(chosen) });
+  const trashedIds = new Set(rows.map(({ id }) => id));
+  const index = ids.findIndex((id) => id !== undefined && trashedIds.has(id.toLowerCase()));
+  if (index >= 0) throw idTaken(locationOf(index));
+}
+
+const selectTrashedIds = prepared((db, { ids }: QueryParams<{ ids: string }>) =>
+  db
+    .select({ id: trashed_tasks.id })
+    .from(trashed_tasks)
+    .where(sql`${trashed_tasks.id} = any(${ids}::uuid[])`),
+);
 
 /** The condition that the retention time is not over. */
 const isKept = (deletedAt: SQLWrapper, retentionSeconds: QueryParam<number>) =>
@@ -281,7 +307,8 @@ async function restoreTask(
 
 /** Subtasks that were deleted in the same statement as the task above them have the same time. */
 const wentWith = (child: SQL, parent: SQL) =>
-  sql`(${child}.task ->> 'parent_id')::uuid = ${parent}.id and ${child}.deleted_at = ${parent}.deleted_at`;
+  sql`(${child}.task ->> 'parent_id')::uuid = ${parent}.id and ${child}.project_id = ${parent}.project_id
+    and ${child}.deleted_at = ${parent}.deleted_at`;
 
 /** `with taken as …`: the rows of a task and its subtasks, which the statement deletes from the trash. */
 const takenTree = (db: Database, id: string) =>
@@ -289,8 +316,9 @@ const takenTree = (db: Database, id: string) =>
     delete from ${trashed_tasks} using locked
     where ${trashed_tasks.project_id} = locked.id and ${trashed_tasks.id} in (
       with recursive tree as (
-        select id, deleted_at from ${trashed_tasks} root where root.id = ${id}::uuid
-        union select child.id, child.deleted_at from tree join ${trashed_tasks} child on ${wentWith(sql`child`, sql`tree`)}
+        select root.id, root.project_id, root.deleted_at
+        from ${trashed_tasks} root join locked on locked.id = root.project_id where root.id = ${id}::uuid
+        union select child.id, child.project_id, child.deleted_at from tree join ${trashed_tasks} child on ${wentWith(sql`child`, sql`tree`)}
       ) select id from tree
     )
     returning ${trashed_tasks.id}, ${trashed_tasks.task}`);

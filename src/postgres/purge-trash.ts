@@ -50,7 +50,8 @@ async function purgeRows(
   do {
     purged = await db
       .delete(table)
-      .where(and(inArray(table.id, some), suppressEvents))
+      // An id may be there twice, for two projects.
+      .where(and(inArray(table.id, some), which, suppressEvents))
       .returning({ id: table.id });
   } while (purged.length === PURGED_ROWS_MAX);
 }

@@ -44,6 +44,13 @@ async function sharedProject() {
   return { project, editor, viewer, stranger };
 }
 
+/** A task as a document has it. */
+async function taskOf(who: Persona) {
+  const project = await who.createProject();
+  await who.createTask(project.id);
+  return (await who.get(`/projects/${project.id}/export`)).body.tasks[0];
+}
+
 describe('a deleted task', () => {
   test('is in the trash with who deleted it and when it is purged, and in no list', async () => {
     const project = await ada.createProject('Kitchen');
@@ -150,20 +157,45 @@ describe('a deleted task', () => {
     expect((await restore(ada, task.id)).body.task.id).toBe(task.id);
   });
 
-  test('stays in the trash where another task has its id meanwhile', async () => {
-    const project = await ada.createProject();
+  test('keeps its id: no new task takes it, in any project, by any user', async () => {
+    const [project, eve] = [await ada.createProject(), await api.person()];
     const id = uuidv7();
     await ada.createTask(project.id, { id, title: 'First' });
     await ada.delete(`/tasks/${id}`);
-    await ada.createTask(project.id, { id, title: 'Second' });
+    const own = await eve.createProject();
+    const document = (await eve.get(`/projects/${own.id}/export`)).body;
+    const task = { ...(await taskOf(eve)), id: id.toUpperCase() };
+    for (const [who, target] of [
+      [ada, project],
+      [eve, own],
+    ] as const) {
+      const operation = { op: 'create', project_id: target.id, title: 'Second', id };
+      const refusals = [
+        await who.post(`/tasks/projects/${target.id}`, { id: id.toUpperCase(), title: 'Second' }),
+        await who.post('/tasks/batch', { operations: [operation] }),
+        await who.post('/projects/import', { ...document, tasks: [task] }),
+      ];
+      for (const { status, body } of refusals)
+        expect([status, body.code]).toEqual([409, 'id_taken']);
+    }
+    expect((await restore(ada, id)).body.task.title).toBe('First');
+  });
+
+  test('is not lost where the version before has given its id to another task', async () => {
+    const [project, eve] = [await ada.createProject(), await api.person()];
+    const own = await eve.createProject();
+    const id = uuidv7();
+    await ada.createTask(project.id, { id, title: 'First' });
+    await ada.delete(`/tasks/${id}`);
+    await api.sql`insert into tasks (id, project_id, title) values (${id}, ${own.id}, 'Second')`;
     const refused = await restore(ada, id);
     expect([refused.status, refused.body.code]).toEqual([409, 'id_taken']);
-    expect((await ada.get(`/tasks/${id}`)).body.title).toBe('Second');
-    const { items } = (await ada.get('/trash')).body;
-    expect(items.find((item: { id: string }) => item.id === id)?.name).toBe('First');
-    // The trash has one task for each id: the one that was deleted last.
-    await ada.delete(`/tasks/${id}`);
-    expect((await restore(ada, id)).body.task.title).toBe('Second');
+    await eve.delete(`/tasks/${id}`);
+    await age(id, 31);
+    await api.sql`update trashed_tasks set deleted_at = now() where id = ${id} and project_id = ${project.id}`;
+    await purge();
+    expect(await trashOf(eve)).toEqual([]);
+    expect((await restore(ada, id)).body.task.title).toBe('First');
   });
 
   test('is restored once by 20 requests at once, and is there once', async () => {

@@ -36,6 +36,27 @@ async function awaitStandby(name: string) {
     const [row] = await admin.unsafe('show synchronous_standby_names');
     return row.synchronous_standby_names === name;
   });
+  // The checkpointer tells the other processes (SyncRepUpdateSyncStandbysDefined), which may be later.
+  if (name !== '') await waitFor('commits wait', doesCommitWait);
+}
+
+async function doesCommitWait(): Promise<boolean> {
+  const client = new SQL(cluster.admin_url, { max: 1 });
+  const [{ pid }] = await client`select pg_backend_pid() as pid`;
+  let isDone = false;
+  const commit = client`select pg_logical_emit_message(true, 'probe', '')`.then(() => {
+    isDone = true;
+  });
+  await waitFor('the commit waits or is done', async () => {
+    const waits =
+      await admin`select from pg_stat_activity where pid = ${pid} and wait_event = 'SyncRep'`;
+    return isDone || waits.length > 0;
+  });
+  const waits = !isDone;
+  if (waits) await admin`select pg_cancel_backend(${pid}::int)`;
+  await commit;
+  await client.close();
+  return waits;
 }
 
 /** How many statements wait for the standby. What is done beside the requests gives events their positions, too. */
