@@ -6,12 +6,11 @@ CREATE TABLE "trashed_projects" (
 );
 --> statement-breakpoint
 CREATE TABLE "trashed_tasks" (
-	"id" uuid NOT NULL,
+	"id" uuid PRIMARY KEY NOT NULL,
 	"project_id" uuid NOT NULL,
 	"deleted_at" timestamp(3) with time zone DEFAULT now() NOT NULL,
 	"deleted_by" uuid,
-	"task" jsonb NOT NULL,
-	CONSTRAINT "trashed_tasks_pkey" PRIMARY KEY("id","project_id")
+	"task" jsonb NOT NULL
 );
 --> statement-breakpoint
 ALTER TABLE "trashed_projects" ADD CONSTRAINT "trashed_projects_id_fkey" FOREIGN KEY ("id") REFERENCES "public"."projects"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
@@ -27,13 +26,10 @@ BEGIN
 	IF is_unrecorded() THEN
 		RETURN NULL;
 	END IF;
-	-- A task whose id a client chose again replaces the one that had it before in the project.
 	INSERT INTO trashed_tasks (id, project_id, deleted_by, task)
 	SELECT o.id, o.project_id, coalesce(a.actor_id, current_actor()), to_jsonb(o)
 	FROM old_rows o LEFT JOIN actors_by_subject() a ON a.subject_id = o.id
-	WHERE EXISTS (SELECT FROM projects p WHERE p.id = o.project_id)
-	ON CONFLICT (id, project_id) DO UPDATE SET deleted_at = excluded.deleted_at,
-		deleted_by = excluded.deleted_by, task = excluded.task;
+	WHERE EXISTS (SELECT FROM projects p WHERE p.id = o.project_id);
 	RETURN NULL;
 END $$;
 --> statement-breakpoint
@@ -42,6 +38,22 @@ CREATE TRIGGER tasks_trashed AFTER DELETE ON tasks REFERENCING OLD TABLE AS old_
 -- Whether the statement takes tasks out of the trash.
 CREATE FUNCTION is_restoring() RETURNS boolean LANGUAGE sql STABLE
 RETURN coalesce(current_setting('mantou.restoring', true), '') = 'on';
+--> statement-breakpoint
+-- An id in the trash is taken, as one in tasks is: otherwise its task could not be restored.
+CREATE FUNCTION refuse_trashed_ids() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+	taken uuid;
+BEGIN
+	IF NOT is_restoring() THEN
+		SELECT t.id INTO taken FROM new_rows n JOIN trashed_tasks t USING (id) LIMIT 1;
+		IF FOUND THEN
+			RAISE EXCEPTION 'a task in the trash has this id' USING ERRCODE = 'unique_violation', CONSTRAINT = 'tasks_pkey', DETAIL = taken;
+		END IF;
+	END IF;
+	RETURN NULL;
+END $$;
+--> statement-breakpoint
+CREATE TRIGGER tasks_untrashed AFTER INSERT ON tasks REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION refuse_trashed_ids();
 --> statement-breakpoint
 CREATE OR REPLACE FUNCTION record_task_events() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN

@@ -889,7 +889,7 @@ export interface paths {
         put?: never;
         /**
          * Restore a task or a project
-         * @description A task returns to its project, with its next version, and without an assignee who is no member any more. A project returns with its members, tasks and history. 409 where the project of the task is archived or in the trash itself, and `id_taken` where a task with this id was created meanwhile.
+         * @description A task returns to its project, with its next version, and without an assignee who is no member any more. A project returns with its members, tasks and history. 409 where the project of the task is archived or in the trash itself.
          */
         post: operations["restoreFromTrash"];
         delete?: never;
@@ -3638,16 +3638,6 @@ export interface components {
         };
         /** @description `forbidden`: Not allowed. `insufficient_scope`: Insufficient scope. */
         ForbiddenOrInsufficientScope: {
-            headers: {
-                "X-Request-Id": components["headers"]["X-Request-Id"];
-                [name: string]: unknown;
-            };
-            content: {
-                "application/problem+json": components["schemas"]["Problem"];
-            };
-        };
-        /** @description `id_taken`: Id taken. `conflict`: Conflict with the state of the resource. */
-        IdTakenOrConflict: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
                 [name: string]: unknown;
@@ -8717,7 +8707,7 @@ export interface operations {
             401: components["responses"]["UnauthenticatedOrInvalidTokenOrTokenExpired"];
             403: components["responses"]["ForbiddenOrInsufficientScope"];
             404: components["responses"]["NotFound"];
-            409: components["responses"]["IdTakenOrConflict"];
+            409: components["responses"]["Conflict"];
             422: components["responses"]["ValidationFailed"];
             429: components["responses"]["RateLimited"];
             500: components["responses"]["Internal"];

@@ -8,7 +8,6 @@
 import {
   and,
   type Column,
-  desc,
   eq,
   inArray,
   isNull,
@@ -125,10 +124,7 @@ export const trashedTaskAccess = (db: Database, user: CurrentUser, taskId: strin
       .from(trashed_tasks)
       .innerJoin(projects, eq(projects.id, trashed_tasks.project_id))
       .innerJoin(project_members, visibleTo(user, projects.id))
-      .where(and(eq(trashed_tasks.id, taskId), setActor(actorOf(user)), also))
-      // Two projects may have had a task with this id.
-      .orderBy(desc(trashed_tasks.deleted_at))
-      .limit(1),
+      .where(and(eq(trashed_tasks.id, taskId), setActor(actorOf(user)), also)),
   );
 
 /**

@@ -431,8 +431,7 @@ export const tasks = pgTable(
 export const trashed_tasks = pgTable(
   'trashed_tasks',
   {
-    /** An id is free once its task is in the trash, so a client may choose it for a task of another project. */
-    id: uuid().notNull(),
+    id: uuid().primaryKey(),
     project_id: uuid().notNull(),
     deleted_at: instant().notNull().default(sql`now()`),
     /** No reference, as in `events`. */
@@ -441,7 +440,6 @@ export const trashed_tasks = pgTable(
     task: jsonb().$type<Record<string, unknown>>().notNull(),
   },
   (table) => [
-    primaryKey({ name: 'trashed_tasks_pkey', columns: [table.id, table.project_id] }),
     foreignKey({
       name: 'trashed_tasks_project_id_fkey',
       columns: [table.project_id],

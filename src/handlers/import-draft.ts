@@ -36,7 +36,6 @@ import { BLOCKERS_MAX, COMMENTS_PER_TASK_MAX } from '../schemas/tasks.ts';
 import { tooSlow } from './import-reader.ts';
 import { draftedFields, draftsOf } from './task-drafts.ts';
 import { parentRefusals } from './task-tree.ts';
-import { assertNotTrashed } from './trash.ts';
 
 /** A statement writes up to this many tasks or comments, or this many characters of them. */
 const BATCH_ROWS_MAX = 500;
@@ -194,7 +193,6 @@ function draftOf(
     parent_id: null,
     blocked_by: [],
     id: newId(task.id),
-    is_chosen: task.id !== undefined,
     project_id: projectId,
     assignee_id: ownIdOf(user, assignee),
     created_by: ownIdOf(user, created_by),
@@ -265,8 +263,6 @@ const nameless = { name: '', description: null };
 
 async function insertTasks(db: Database, drafted: readonly DraftedTask[]) {
   if (drafted.length === 0) return;
-  const ids = drafted.map(({ id, is_chosen }) => (is_chosen ? id : undefined));
-  await assertNotTrashed(db, ids, () => 'body.tasks');
   await db
     .insert(tasks)
     .select(

@@ -59,7 +59,6 @@ import {
 } from './task-fields.ts';
 import { placeIn, placeRefusals, putTask } from './task-order.ts';
 import { assertBlockers } from './task-tree.ts';
-import { assertNotTrashed } from './trash.ts';
 
 /**
  * Carries out every operation, or none.
@@ -86,11 +85,6 @@ export async function batchTasks(
     );
     assertLocked(found);
     await refuseUnknownBlockers(tx, user, operations, locationOf);
-    await assertNotTrashed(
-      tx,
-      operations.map((one) => (one.op === 'create' ? one.id : undefined)),
-      (index) => `${locationOf(index)}.id`,
-    );
     const tasks = await write(tx, outcomes, carriedOutcomes(found), locationOf);
     await putTasks(tx, operations, tasks, locationOf);
     const results = operations.map(({ op }, index) => ({ op, task: tasks[index] as Task }));
@@ -550,6 +544,11 @@ function refusedParents(outcomes: readonly Outcome[], locationOf: (index: number
   };
   return {
     ...Object.fromEntries(Object.keys(parentErrors('')).map((name) => [name, refuse(name)])),
+    // A task in the trash has the id; where another task has it, the statement writes nothing.
+    tasks_pkey: ({ detail }: DatabaseError) => {
+      const index = outcomes.findIndex(({ row: { id } }) => detail?.includes(id));
+      return idTaken(`${locationOf(index)}.id`);
+    },
     // A subtask came below a task that moves.
     tasks_subtask_project_check: () => new MovedMeanwhile(),
   };

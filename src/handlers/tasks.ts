@@ -52,7 +52,6 @@ import {
 } from './task-fields.ts';
 import { placeIn, placeRefusals } from './task-order.ts';
 import { assertBlockers, parentRefusals } from './task-tree.ts';
-import { assertNotTrashed } from './trash.ts';
 
 const patchRefusals = {
   tasks_assignee_id_fkey: () => validationProblem([notAMemberError('body.assignee_id')]),
@@ -81,7 +80,6 @@ export async function createTask(
   const whole = withOwnId(user, { ...defaults, ...input });
   refuseSecondDueDate(whole);
   await assertBlockers(db, user, input.id, whole);
-  await assertNotTrashed(db, [input.id], () => 'body.id');
   const task = { id: newId(input.id), ...asValues(whole), ...taskLexemes(whole) };
   const params = { user: actorOf(user), project_id: projectId, task, request };
   const [found] = await onViolation(createRefusals, insertTask(db, params));

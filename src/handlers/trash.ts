@@ -26,7 +26,6 @@ import {
 } from '../db/authorization.ts';
 import type { Database } from '../db/database.ts';
 import { onViolation } from '../db/errors.ts';
-import { arrayLiteral } from '../db/full-text.ts';
 import {
   afterCursor,
   type CursorPosition,
@@ -46,7 +45,7 @@ import {
   users,
 } from '../db/schema.ts';
 import { projectColumns, taskColumns } from '../db/visible-columns.ts';
-import { idTaken, Problem } from '../errors/problem.ts';
+import { Problem } from '../errors/problem.ts';
 import type { CurrentUser } from '../schemas/current-user.ts';
 import type { Project } from '../schemas/projects.ts';
 import type { Task } from '../schemas/tasks.ts';
@@ -143,31 +142,6 @@ const selectTrash = prepared((_db, params: QueryParams<TrashParams>) => {
 /** As the table is called where a list reads it. */
 const trashed = sql`${trashed_tasks}`;
 
-/**
- * Refuses ids that tasks in the trash have, of whichever project: such a task could not be restored.
- * @param locationOf of the id at an index: `body.id`.
- * @throws {Problem} `id_taken`.
- */
-export async function assertNotTrashed(
-  db: Database,
-  ids: readonly (string | undefined)[],
-  locationOf: (index: number) => string,
-): Promise<void> {
-  const chosen = ids.flatMap((id) => id?.toLowerCase() ?? []);
-  if (chosen.length === 0) return;
-  const rows = await selectTrashedIds(db, { ids: arrayLiteral(chosen) });
-  const trashedIds = new Set(rows.map(({ id }) => id));
-  const index = ids.findIndex((id) => id !== undefined && trashedIds.has(id.toLowerCase()));
-  if (index >= 0) throw idTaken(locationOf(index));
-}
-
-const selectTrashedIds = prepared((db, { ids }: QueryParams<{ ids: string }>) =>
-  db
-    .select({ id: trashed_tasks.id })
-    .from(trashed_tasks)
-    .where(sql`${trashed_tasks.id} = any(${ids}::uuid[])`),
-);
-
 /** The condition that the retention time is not over. */
 const isKept = (deletedAt: SQLWrapper, retentionSeconds: QueryParam<number>) =>
   sql`${deletedAt} > now() - make_interval(secs => ${retentionSeconds}::int)`;
@@ -176,7 +150,7 @@ const isKept = (deletedAt: SQLWrapper, retentionSeconds: QueryParam<number>) =>
 
 /**
  * Restores a task into its project, or a project with all that it had.
- * @throws {Problem} `not_found`, `forbidden`; `conflict` where the project of the task is archived or in the trash; `id_taken`.
+ * @throws {Problem} `not_found`, `forbidden`; `conflict` where the project of the task is archived or in the trash.
  */
 export async function restore(
   db: Database,
@@ -295,7 +269,6 @@ async function restoreTask(
     .as(db.select().from(restored).where(sql`${restored.id} = ${id}::uuid`));
   const [found] = await onViolation(
     {
-      tasks_pkey: () => idTaken('path.trash_id'),
       tasks_parent_levels_check: () =>
         new Problem('conflict', { detail: 'its parent is on too deep a level by now' }),
     },
@@ -307,8 +280,7 @@ async function restoreTask(
 
 /** Subtasks that were deleted in the same statement as the task above them have the same time. */
 const wentWith = (child: SQL, parent: SQL) =>
-  sql`(${child}.task ->> 'parent_id')::uuid = ${parent}.id and ${child}.project_id = ${parent}.project_id
-    and ${child}.deleted_at = ${parent}.deleted_at`;
+  sql`(${child}.task ->> 'parent_id')::uuid = ${parent}.id and ${child}.deleted_at = ${parent}.deleted_at`;
 
 /** `with taken as …`: the rows of a task and its subtasks, which the statement deletes from the trash. */
 const takenTree = (db: Database, id: string) =>
@@ -316,9 +288,8 @@ const takenTree = (db: Database, id: string) =>
     delete from ${trashed_tasks} using locked
     where ${trashed_tasks.project_id} = locked.id and ${trashed_tasks.id} in (
       with recursive tree as (
-        select root.id, root.project_id, root.deleted_at
-        from ${trashed_tasks} root join locked on locked.id = root.project_id where root.id = ${id}::uuid
-        union select child.id, child.project_id, child.deleted_at from tree join ${trashed_tasks} child on ${wentWith(sql`child`, sql`tree`)}
+        select id, deleted_at from ${trashed_tasks} root where root.id = ${id}::uuid
+        union select child.id, child.deleted_at from tree join ${trashed_tasks} child on ${wentWith(sql`child`, sql`tree`)}
       ) select id from tree
     )
     returning ${trashed_tasks.id}, ${trashed_tasks.task}`);

@@ -50,8 +50,7 @@ async function purgeRows(
   do {
     purged = await db
       .delete(table)
-      // An id may be there twice, for two projects.
-      .where(and(inArray(table.id, some), which, suppressEvents))
+      .where(and(inArray(table.id, some), suppressEvents))
       .returning({ id: table.id });
   } while (purged.length === PURGED_ROWS_MAX);
 }

@@ -30,8 +30,8 @@ export const trash = (
         response: { 200: Restored },
         detail: operation('restoreFromTrash', 'Restore a task or a project', {
           description:
-            'A task returns to its project, with its next version, and without an assignee who is no member any more. A project returns with its members, tasks and history. 409 where the project of the task is archived or in the trash itself, and `id_taken` where a task with this id was created meanwhile.',
-          problems: ['not_found', 'forbidden', 'conflict', 'id_taken'],
+            'A task returns to its project, with its next version, and without an assignee who is no member any more. A project returns with its members, tasks and history. 409 where the project of the task is archived or in the trash itself.',
+          problems: ['not_found', 'forbidden', 'conflict'],
         }),
       },
     )

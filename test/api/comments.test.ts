@@ -546,32 +546,6 @@ describe('a task in the trash', () => {
     expect((await api.sql`select from comments where project_id = ${project.id}`).length).toBe(0);
   });
 
-  test('leaves no comment to another task that gets its id', async () => {
-    const { owner, stranger, task, project } = await kitchen();
-    const made = await comment(owner, task.id);
-    await owner.delete(`/tasks/${task.id}`);
-    // Of the same project, or of a stranger who knows the id.
-    for (const who of [stranger, owner]) {
-      const projectId = who === owner ? project.id : (await who.createProject()).id;
-      // A client cannot choose it; the version before lets one.
-      await api.sql`insert into tasks (id, project_id, title) values (${task.id}, ${projectId}, 'Other')`;
-      const other = (await who.get(`/tasks/${task.id}`)).body;
-      expect([other.id, other.comment_count]).toEqual([task.id, 0]);
-      const list = `/tasks/${task.id}/comments`;
-      expect((await who.get(list)).body.items).toEqual([]);
-      expect((await who.get(`/comments/${made.id}`)).status).toBe(404);
-      expect((await who.get('/tasks/?q=slate&in=comments')).body.items).toEqual([]);
-      const since = await now(who);
-      const own = await comment(who, task.id, 'granite');
-      expect((await who.get(list)).body.items).toEqual([own]);
-      expect(await countOf(who, task.id)).toBe(1);
-      expect((await changesSince(who, since)).map(({ action }) => action)).toEqual([
-        'comment.created',
-      ]);
-      await who.delete(`/tasks/${task.id}`);
-    }
-  });
-
   test('of a project in the trash is there again with its comments', async () => {
     const { owner, task, project, path } = await kitchen();
     const made = await comment(owner, task.id);

@@ -181,23 +181,6 @@ describe('a deleted task', () => {
     expect((await restore(ada, id)).body.task.title).toBe('First');
   });
 
-  test('is not lost where the version before has given its id to another task', async () => {
-    const [project, eve] = [await ada.createProject(), await api.person()];
-    const own = await eve.createProject();
-    const id = uuidv7();
-    await ada.createTask(project.id, { id, title: 'First' });
-    await ada.delete(`/tasks/${id}`);
-    await api.sql`insert into tasks (id, project_id, title) values (${id}, ${own.id}, 'Second')`;
-    const refused = await restore(ada, id);
-    expect([refused.status, refused.body.code]).toEqual([409, 'id_taken']);
-    await eve.delete(`/tasks/${id}`);
-    await age(id, 31);
-    await api.sql`update trashed_tasks set deleted_at = now() where id = ${id} and project_id = ${project.id}`;
-    await purge();
-    expect(await trashOf(eve)).toEqual([]);
-    expect((await restore(ada, id)).body.task.title).toBe('First');
-  });
-
   test('is restored once by 20 requests at once, and is there once', async () => {
     const project = await ada.createProject();
     const task = await ada.createTask(project.id);
