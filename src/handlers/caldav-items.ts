@@ -11,7 +11,7 @@ import {
   pagesOf,
   WALK_PAGE_ROWS,
 } from '../db/pagination.ts';
-import { dav_items, project_members, tasks } from '../db/schema.ts';
+import { dav_items, project_members, type Role, tasks } from '../db/schema.ts';
 import { taskColumns } from '../db/visible-columns.ts';
 import { Problem, unmet } from '../errors/problem.ts';
 import { updateItem, writeItem } from '../formats/todo-item.ts';
@@ -35,6 +35,8 @@ export interface DavItemTag {
 export interface DavItem extends DavItemTag {
   readonly uid: string;
   readonly task: Task;
+  /** That of the user in the project. */
+  readonly role: Role;
   /** iCalendar, as the last client wrote it where nothing has changed since. */
   readonly text: string;
 }
@@ -170,6 +172,7 @@ async function selectItems(
         parent_id: dav_items.parent_id,
       },
       parent_uid: parents.uid,
+      role: project_members.role,
     })
     .from(tasks)
     .innerJoin(project_members, visibleTo(user, tasks.project_id))
@@ -178,13 +181,13 @@ async function selectItems(
     .where(and(eq(tasks.project_id, projectId), condition))
     .orderBy(...oldestFirst(tasks))
     .limit(WALK_PAGE_ROWS);
-  return rows.map(({ task, item, parent_uid }) => {
+  return rows.map(({ task, item, parent_uid, role }) => {
     const { id, version, created_at, updated_at } = task;
     const name = item?.name ?? defaultName(id);
     const uid = item?.uid ?? id;
     const text = textOf(task, uid, item, parent_uid ?? task.parent_id);
     const tag = tagOf(id, version);
-    return { id, name, uid, version, tag, created_at, updated_at, task, text };
+    return { id, name, uid, version, tag, created_at, updated_at, task, role, text };
   });
 }
 

@@ -78,6 +78,11 @@ export async function putItem(
     if (await isTaken(db, user, place, present, options.hrefOf)) continue;
     if (present?.text === kept)
       return { isNew: false, tag: kept === text ? present.tag : undefined };
+    if (present && !isWriter(present)) {
+      const patched = await patchStatus(db, user, present, item).catch(unlessRefused);
+      if (patched) return { isNew: false, tag: undefined };
+      continue;
+    }
     const task = await onViolation(
       { dav_items_project_id_name_key: startsOver, dav_items_project_id_uid_key: startsOver },
       db.transaction(async (tx) => {
@@ -222,6 +227,23 @@ async function storeText(
     .onConflictDoUpdate({ target: [dav_items.task_id, dav_items.project_id], set: row });
 }
 
+const isWriter = ({ role }: DavItem) => writes.roles.includes(role);
+
+/**
+ * Writes what a viewer may write of a task that is assigned to them: its status. What the text says beside the fields of the task
+ * stays out, and the item keeps its own.
+ * @throws {Problem} `forbidden` where another field differs.
+ */
+const patchStatus = (
+  db: Database,
+  user: CurrentUser,
+  present: DavItem,
+  item: TodoItem,
+): Promise<Task> =>
+  patchTask(db, user, present.id, differenceOf(present, item, present.task.parent_id), [
+    present.version,
+  ]).catch(refuseChanged);
+
 /** Returns the task with its next version, also where the text says nothing else of the task. */
 async function changeTask(
   tx: Database,
@@ -229,20 +251,26 @@ async function changeTask(
   { projectId, item, parentId }: Place,
   present: DavItem,
 ): Promise<Task> {
-  const patch = differenceOf(present, item, parentId);
+  const difference = differenceOf(present, item, parentId);
+  // With a second field the patch is no status alone: it takes the role that the item was read with.
+  const patch = { priority: present.task.priority, ...difference };
   try {
     const patched =
-      Object.keys(patch).length === 0
+      Object.keys(difference).length === 0
         ? present.task
         : await patchTask(tx, user, present.id, patch, [present.version]);
     return patched.version === present.version
       ? await touchTask(tx, user, projectId, present)
       : patched;
   } catch (error) {
-    const isOutdated =
-      error instanceof Problem && ['precondition_failed', 'not_found'].includes(error.code);
-    throw isOutdated ? startsOver() : error;
+    return refuseChanged(error);
   }
+}
+
+function refuseChanged(error: unknown): never {
+  const isOutdated =
+    error instanceof Problem && ['precondition_failed', 'not_found'].includes(error.code);
+  throw isOutdated ? startsOver() : error;
 }
 
 /** Returns the fields in which an item differs from what its client has read. */

@@ -274,6 +274,41 @@ describe('who may not write', () => {
     expect([patched.status, patched.responses[0]?.missing]).toEqual([207, [`${DAV}displayname`]]);
   });
 
+  test('a viewer sets the status of a task that is assigned to them, and nothing else with it', async () => {
+    const { ada, project, dav, list, tasks } = await open();
+    const lines = ['SUMMARY:Theirs', 'STATUS:NEEDS-ACTION', 'RRULE:FREQ=DAILY', 'DTSTART:20260101'];
+    const text = todoText('1', ...lines);
+    await dav.put(`${list}1.ics`, text);
+    await dav.put(`${list}2.ics`, todoText('2', 'SUMMARY:A parent'));
+    const bob = await api.person();
+    await api.addMember(project.id, bob, 'viewer');
+    const [{ id }] = (await tasks()).filter(({ title }: { title: string }) => title === 'Theirs');
+    await ada.patch(`/tasks/${id}`, { assignee_id: bob.id });
+    const theirs = await davClient(api, bob);
+    const done = (...more: string[]) =>
+      todoText('1', 'SUMMARY:Theirs', 'STATUS:COMPLETED', 'COMPLETED:20260302T000000Z', ...more);
+    for (const refused of [
+      done().replace('Theirs', 'Mine'),
+      text.replace('RRULE:FREQ=DAILY\r\n', ''),
+      text.replace('END:VTODO', 'RELATED-TO:2\r\nEND:VTODO'),
+    ])
+      expect(refusal(await theirs.put(`${list}1.ics`, refused))).toEqual([
+        403,
+        `${DAV}need-privileges`,
+      ]);
+    const sent = done('ATTACH:https://example.org/', 'X-A:1', 'RELATED-TO:2', 'RELATED-TO:none');
+    const put = await theirs.put(`${list}1.ics`, sent);
+    expect([put.status, put.headers.get('etag')]).toEqual([204, null]);
+    expect((await ada.get(`/tasks/${id}`)).body).toMatchObject({ status: 'done', parent_id: null });
+    const read = (await dav.get(`${list}1.ics`)).text;
+    for (const line of ['STATUS:COMPLETED', 'RRULE:FREQ=DAILY', 'DTSTART:20260101'])
+      expect(read).toContain(line);
+    expect(read).not.toMatch(/ATTACH|X-A|RELATED-TO|20260302/);
+    // Nor does a parent that comes later take it.
+    await dav.put(`${list}none.ics`, todoText('none'));
+    expect((await ada.get(`/tasks/${id}`)).body.parent_id).toBeNull();
+  });
+
   test('an editor writes, and a stranger finds nothing', async () => {
     const { project, dav, list } = await open();
     await dav.put(`${list}1.ics`, todoText('1'));
