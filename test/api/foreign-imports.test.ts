@@ -365,6 +365,55 @@ describe('iCalendar', () => {
     expect(notes).toEqual([[3, 'time_zone_unknown', 'DUE', 'Pacific Standard Time']]);
   });
 
+  test.each(['RDATE:garbage', 'RDATE;VALUE=PERIOD:x/y', 'RDATE;VALUE=TEXT:FREQ=DAILY'])(
+    'a time zone is unknown where its definition has %s',
+    async (line) => {
+      const zone = [
+        ...['BEGIN:VTIMEZONE', 'TZID:Odd', 'BEGIN:STANDARD', 'DTSTART:20000101T000000'],
+        ...['TZOFFSETFROM:+0100', 'TZOFFSETTO:+0200', line, 'END:STANDARD', 'END:VTIMEZONE'],
+      ];
+      const task = ['BEGIN:VTODO', 'SUMMARY:x', 'DUE;TZID=Odd:20261224T170000', 'END:VTODO'];
+      const { tasks, notes } = await imported('icalendar', calendar(...zone, ...task));
+      expect(tasks[0].due_at).toBe('2026-12-24T17:00:00.000Z');
+      expect(notes).toEqual([[12, 'time_zone_unknown', 'DUE', 'Odd']]);
+    },
+  );
+
+  test.each(['PD', 'P1', 'PTTT', '+PT', '-P1W', 'soon'])(
+    'a duration %s is left out, and the beginning is kept',
+    async (duration) => {
+      const { tasks, notes } = await imported(
+        'icalendar',
+        todo('SUMMARY:x', 'DTSTART;VALUE=DATE:20261224', `DURATION:${duration}`),
+      );
+      expect(told(tasks[0])).toEqual({ title: 'x', description: 'Start: 2026-12-24' });
+      expect(notes).toEqual([
+        [3, 'date_left_out', 'DURATION', duration],
+        [3, 'moved_to_description', 'DTSTART', 'Start: 2026-12-24'],
+      ]);
+    },
+  );
+
+  test('a rule in place of a text, a date or a number is a text', async () => {
+    const rule = 'FREQ=DAILY';
+    const { tasks, notes } = await imported(
+      'icalendar',
+      todo(
+        `SUMMARY;VALUE=RECUR:${rule}`,
+        `CATEGORIES;VALUE=RECUR:${rule}`,
+        `DUE;VALUE=RECUR:${rule}`,
+        `PRIORITY;VALUE=RECUR:${rule}`,
+        `RELATED-TO;VALUE=RECUR:${rule}`,
+      ),
+    );
+    expect(told(tasks[0])).toEqual({ title: rule, labels: [rule] });
+    expect(notes).toEqual([
+      [3, 'date_left_out', 'DUE', rule],
+      [3, 'priority_changed', 'PRIORITY', rule],
+      [3, 'parent_left_out', 'parent', rule],
+    ]);
+  });
+
   test('a line that is no property is left out, and people are', async () => {
     const { notes } = await imported(
       'icalendar',

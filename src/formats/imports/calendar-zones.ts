@@ -1,5 +1,6 @@
 /** The time zones of a calendar: those that the runtime knows by name, and others by their definitions (RFC 5545 §3.6.5). */
 import ICAL from 'ical.js';
+import { ownCopy } from '../../lib/own-copy.ts';
 import { isTimeZone } from '../../lib/time-zones.ts';
 import { localInstant } from './dates.ts';
 
@@ -59,7 +60,7 @@ export function calendarZones(fallback: string): CalendarZones {
     const parts = tzid.split('/');
     const candidates = [tzid, parts.slice(-3).join('/'), parts.slice(-2).join('/')];
     const name = candidates.find(isTimeZone);
-    if (names.size < NAMES_MAX) names.set(tzid, name);
+    if (names.size < NAMES_MAX) names.set(ownCopy(tzid), name);
     return name;
   }
 
@@ -68,7 +69,8 @@ export function calendarZones(fallback: string): CalendarZones {
     define(lines, inner) {
       const named = lines.find((line) => /^TZID\b/i.test(line)) ?? '';
       const tzid = named.slice(named.indexOf(':') + 1);
-      if (tzid === '' || defined.size === ZONES_MAX || nameOf(tzid) !== undefined) return;
+      if (tzid === '' || tzid.length > LINE_CHARACTERS_MAX || defined.size === ZONES_MAX) return;
+      if (nameOf(tzid) !== undefined) return;
       const zone = zoneOf(tzid, inner);
       if (zone) defined.set(tzid, zone);
     },
@@ -78,15 +80,29 @@ export function calendarZones(fallback: string): CalendarZones {
       const zone = defined.get(tzid);
       if (!zone) return undefined;
       const near = withinYears(wall);
-      const time = ICAL.Time.fromDateTimeString(near.slice(0, 19));
-      time.zone = zone;
-      const offset = Date.parse(near) - time.toJSDate().getTime();
+      const shown = instantIn(zone, near);
+      if (shown === undefined) {
+        defined.delete(tzid);
+        return undefined;
+      }
+      const offset = Date.parse(near) - shown;
       const instant = new Date(Date.parse(wall) - offset);
       return Number.isNaN(instant.getTime())
         ? undefined
         : localInstant(instant.toISOString(), 'UTC');
     },
   };
+}
+
+/** Returns the milliseconds since 1970; undefined where the definition has values that ical.js cannot read, which it reads only here. */
+function instantIn(zone: ICAL.Timezone, wall: string): number | undefined {
+  try {
+    const time = ICAL.Time.fromDateTimeString(wall.slice(0, 19));
+    time.zone = zone;
+    return time.toJSDate().getTime();
+  } catch {
+    return undefined;
+  }
 }
 
 /** Returns the time in a year with the same days. */

@@ -27,6 +27,7 @@ const PARAMETERS_CHARACTERS_MAX = 4096;
 interface Property {
   name: string;
   parameters: Record<string, string | string[]>;
+  /** Texts, numbers and booleans; a value of parts, such as a rule, is its text. */
   values: unknown[];
 }
 
@@ -161,7 +162,13 @@ function readProperty(text: string): Property | undefined {
       string,
       ...unknown[],
     ];
-    return { name, parameters, values };
+    // ical.js makes objects that have no text of their own, also of a `SUMMARY;VALUE=RECUR`.
+    const raw = text.slice(endOfParameters(text) + 1);
+    return {
+      name,
+      parameters,
+      values: values.map((value) => (typeof value === 'object' ? raw : value)),
+    };
   } catch {
     return undefined;
   }
@@ -256,7 +263,11 @@ function readComponent(
   const task = newTask(textOf('summary'));
   if (uid !== '') task.ref = uid;
   const begins = timeOf('dtstart');
-  task.due = timeOf('due') ?? after(begins, textOf('duration'));
+  const due = timeOf('due');
+  const duration = due ? '' : textOf('duration');
+  const end = after(begins, duration);
+  task.due = due ?? end;
+  if (duration !== '' && !end) note('date_left_out', 'DURATION', duration);
   const description = String(firstOf('description') ?? '');
   if (description.trim() !== '') task.paragraphs.push(description);
   const kept = (field: string, paragraph: string) => {
@@ -269,7 +280,7 @@ function readComponent(
     if (String(parameters.value).toLowerCase() === 'binary' || !/^\w+:/.test(String(values[0])))
       note('field_left_out', 'ATTACH', parameters['x-filename'] ?? parameters.filename);
     else kept('ATTACH', `Attachment: ${values[0]}`);
-  if (begins && !properties.has('duration') && !isSame(begins, task.due))
+  if (begins && !end && !isSame(begins, task.due))
     kept('DTSTART', `Start: ${'on' in begins ? begins.on : begins.at}`);
 
   const percent = Number(firstOf('percent-complete') ?? 0);
@@ -366,12 +377,22 @@ const MS_PER_SECOND = 1000;
 
 /** §3.8.2.5: a task may have a beginning and a duration in place of the time when it is due. */
 function after(begins: Due | undefined, duration: string): Due | undefined {
-  if (!begins || !/^[+]?P[\dWDTHMS]{1,40}$/.test(duration)) return undefined;
-  const seconds = ICAL.Duration.fromString(duration).toSeconds();
+  const seconds = secondsOf(duration);
+  if (!begins || seconds === undefined) return undefined;
   const start = Date.parse('on' in begins ? begins.on : begins.at);
   const end = localInstantOf(start + seconds * MS_PER_SECOND);
   if (end === undefined) return undefined;
   return 'on' in begins && seconds % SECONDS_PER_DAY === 0 ? { on: end.slice(0, 10) } : { at: end };
+}
+
+/** Returns the seconds of a duration (§3.3.6) that does not go back; undefined where the text is none. */
+function secondsOf(duration: string): number | undefined {
+  if (!/^[+]?P[\dWDTHMS]{1,40}$/.test(duration)) return undefined;
+  try {
+    return ICAL.Duration.fromString(duration).toSeconds();
+  } catch {
+    return undefined;
+  }
 }
 
 function localInstantOf(ms: number): string | undefined {
