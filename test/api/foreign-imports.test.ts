@@ -640,6 +640,23 @@ describe('CSV', () => {
     ]);
   });
 
+  test('of very many labels and blockers the first hundred are read, with or without spaces', async () => {
+    const names = (letter: string) => Array.from({ length: 101 }, (_, n) => `${letter}${n}`);
+    const { tasks, notes } = await imported(
+      'csv',
+      [
+        'id,title,labels,blocked_by',
+        `x,x,"${names('l').join(', ')}","${names('b').join(', ')}"`,
+        'b99,last,,',
+        'b100,beyond,,',
+      ].join('\n'),
+    );
+    expect(tasks[0].labels).toEqual(names('l').slice(0, 20));
+    expect(relationsOf(tasks)).toEqual([['x', null, ['last']]]);
+    expect(notes).toContainEqual([2, 'label_left_out', 'labels', 'l100']);
+    expect(notes).toContainEqual([2, 'link_left_out', 'blocked_by', 'b100']);
+  });
+
   test('only the importer stays assignee', async () => {
     const ada = await api.person();
     const text = `title,assignee\nx,${ada.username.toUpperCase()}\ny,grace`;
@@ -1065,6 +1082,50 @@ describe('Taskwarrior', () => {
       [1, 'priority_changed', 'priority', 'X'],
       [1, 'link_left_out', 'blocked_by', 'a, b'],
     ]);
+  });
+
+  test.each([
+    ['a text', (names: string[]) => names.join(',')],
+    ['a list', (names: string[]) => names],
+  ])('of very many tags and dependencies in %s the first hundred are read', async (_, written) => {
+    const names = (letter: string, total: number) =>
+      Array.from({ length: total }, (_, n) => `${letter}${n}`);
+    const task = { uuid: 'x', entry: '', description: 'x', status: 'pending' };
+    const blockers = ['u99', 'u100'].map((uuid) => ({ ...task, uuid, description: uuid }));
+    const tags = written(names('t', 102));
+    const text = JSON.stringify([
+      { ...task, tags, depends: written(names('u', 2000)) },
+      ...blockers,
+    ]);
+    const { tasks, notes } = await imported('json', text);
+    expect(tasks[0].labels).toEqual(names('t', 20));
+    expect(relationsOf(tasks)).toEqual([['x', null, ['u99']]]);
+    const left = notes.filter(([, , field]: string[]) => field !== 'labels');
+    expect(left.map(([, code, field]: string[]) => [code, field])).toEqual([
+      ['label_left_out', 'tags'],
+      ['link_left_out', 'depends'],
+      ['link_left_out', 'blocked_by'],
+    ]);
+    expect(left[0][3]).toMatch(/^t100, ?t101$/);
+    for (const [at, start] of [
+      [1, /^u100, ?u101,.*…$/],
+      [2, /^u0, u1,.*…$/],
+    ] as const) {
+      expect(left[at][3]).toMatch(start);
+      expect(left[at][3]).toHaveLength(100);
+    }
+  });
+
+  test('a document holds up to a million dependencies', async () => {
+    const depends = Array.from({ length: 100 }, (_, n) => n).join(',');
+    const task = { uuid: 'x', entry: '', description: 'x', status: 'pending' };
+    const line = JSON.stringify({ ...task, depends });
+    const ada = await api.person();
+    const last = JSON.stringify({ ...task, depends: 'one,two' });
+    const text = `${`${line}\n`.repeat(10_000)}${last}`;
+    const { body } = await send(ada, 'json', text, '?dry_run=true');
+    expect(body.notes[0]).toMatchObject({ line: 10_001, code: 'link_left_out', value: 'one, two' });
+    expect(body.codes).toEqual([{ code: 'link_left_out', count: 10_001 }]);
   });
 
   test.each([

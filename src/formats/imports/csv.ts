@@ -1,7 +1,7 @@
 /** Reads tables: the tasks that an export of this API wrote, after a spreadsheet or not, and the export of Todoist. */
 import { isFormula } from '../csv.ts';
 import { readDate, readInstant } from './dates.ts';
-import { type ForeignPiece, faultAt, type Note, newTask } from './foreign-task.ts';
+import { type ForeignPiece, faultAt, type Note, newTask, splitList } from './foreign-task.ts';
 import { type Row, readTable } from './table.ts';
 import { readTodoist } from './todoist.ts';
 
@@ -111,13 +111,13 @@ function readTask({ line, item, cells }: Row, zone: string): ForeignPiece {
       field: 'due_on',
       value: 'on' in other ? other.on : other.at,
     });
-  task.labels = textOfCell('labels')
-    .split(',')
-    .filter((label) => label.trim() !== '');
+  const listOf = (field: string, code: Note['code']) =>
+    splitList(textOfCell(field), notes, { code, field });
+  task.labels = listOf('labels', 'label_left_out');
   task.assignee = filled('assignee');
   task.ref = filled('id');
   task.parent = filled('parent_id');
-  task.blocked_by = filled('blocked_by')?.split(',') ?? [];
+  task.blocked_by = listOf('blocked_by', 'link_left_out');
   if (task.status === 'done') task.completed_at = instantOf('completed_at');
   task.created_at = instantOf('created_at');
   task.updated_at = instantOf('updated_at');

@@ -81,6 +81,40 @@ export const newTask = (title: string): ForeignTask => ({
 export const faultAt = (line: number, message: string, code = 'malformed') =>
   validationProblem([{ location: 'body', code, message: `line ${line}: ${message}` }]);
 
+/** Of a list in an item, up to this many texts are kept. A task takes 20 labels, and 20 blockers among those that exist. */
+const LISTED_MAX = 100;
+
+/**
+ * Returns the first texts between commas, trimmed and without blank ones. Adds a note with the rest: a part of a text takes more
+ * memory than its characters, so there is never a list of all.
+ */
+export function splitList(text: string, notes: Note[], { code, field }: Note): string[] {
+  const texts: string[] = [];
+  for (let start = 0, end = 0; start < text.length; start = end + 1) {
+    const comma = text.indexOf(',', start);
+    end = comma === -1 ? text.length : comma;
+    const one = text.slice(start, end).trim();
+    if (one === '') continue;
+    if (texts.length === LISTED_MAX) {
+      notes.push({ code, field, value: text.slice(start).trim() });
+      break;
+    }
+    texts.push(one);
+  }
+  return texts;
+}
+
+/** Returns the first texts of values, as `splitList` does. */
+export function takeTexts(
+  values: readonly string[],
+  notes: Note[],
+  { code, field }: Note,
+): string[] {
+  const rest = values.slice(LISTED_MAX);
+  if (rest.length > 0) notes.push({ code, field, value: rest.join(', ') });
+  return values.slice(0, LISTED_MAX);
+}
+
 /**
  * Moves words that begin with a sign out of a text: `@phone` is a tag, `me@example.org` and a lone `@` are none. Tags at
  * either end go; one inside a sentence stays a word of it as well.

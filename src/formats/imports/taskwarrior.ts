@@ -1,6 +1,13 @@
 /** Reads what `task export` of Taskwarrior writes: an array, or one object on each line. */
 import { dayAtMidnight, readInstant } from './dates.ts';
-import { type ForeignItem, type ForeignPiece, type Note, newTask } from './foreign-task.ts';
+import {
+  type ForeignItem,
+  type ForeignPiece,
+  type Note,
+  newTask,
+  splitList,
+  takeTexts,
+} from './foreign-task.ts';
 import { type JsonItem, listOf, objectsOf, readItems, textOf } from './json-items.ts';
 
 /** Of Taskwarrior's three priorities the highest is high, not urgent. */
@@ -58,7 +65,7 @@ function readTask({ value, index, line }: JsonItem, zone: string): ForeignItem {
   task.priority = PRIORITY[priority ?? ''] ?? 0;
   if (priority !== undefined && !(priority in PRIORITY))
     notes.push({ code: 'priority_changed', field: 'priority', value: priority });
-  task.labels = textsOf(value.tags);
+  task.labels = textsOf(value.tags, notes, { code: 'label_left_out', field: 'tags' });
 
   for (const { entry, description } of objectsOf(value.annotations)) {
     const text = textOf(description);
@@ -86,13 +93,13 @@ function readTask({ value, index, line }: JsonItem, zone: string): ForeignItem {
   if (recur !== undefined)
     notes.push({ code: 'recurrence_left_out', field: 'recur', value: recur });
   task.ref = textOf(value.uuid);
-  task.blocked_by = textsOf(value.depends);
+  task.blocked_by = textsOf(value.depends, notes, { code: 'link_left_out', field: 'depends' });
   return { ...found, task };
 }
 
 /** A list, or a text with commas, as earlier versions wrote. */
-const textsOf = (value: unknown): string[] =>
-  (typeof value === 'string' ? value.split(',') : listOf(value)).flatMap((one) => {
-    const text = textOf(one);
-    return text === undefined ? [] : [text.trim()];
-  });
+function textsOf(value: unknown, notes: Note[], note: Note): string[] {
+  if (typeof value === 'string') return splitList(value, notes, note);
+  const texts = listOf(value).flatMap((one) => textOf(one)?.trim() ?? []);
+  return takeTexts(texts, notes, note);
+}
