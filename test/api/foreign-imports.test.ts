@@ -754,6 +754,12 @@ describe('Todoist', () => {
     ]);
   });
 
+  test('a priority that every object of JavaScript has is none', async () => {
+    const { tasks, notes } = await imported('csv', 'TYPE,CONTENT,PRIORITY\ntask,x,constructor');
+    expect(told(tasks[0])).toEqual({ title: 'x' });
+    expect(notes).toEqual([[2, 'priority_changed', 'PRIORITY', 'constructor']]);
+  });
+
   test('a table without its columns is refused', async () => {
     expect(await refused('csv', 'title\nx', '?format=todoist')).toEqual([
       422,
@@ -1114,6 +1120,14 @@ describe('Taskwarrior', () => {
       expect(left[at][3]).toMatch(start);
       expect(left[at][3]).toHaveLength(100);
     }
+  });
+
+  test('a priority that every object of JavaScript has is none', async () => {
+    const task = { uuid: 'x', entry: '20260101T000000Z', description: 'x', status: 'pending' };
+    const text = JSON.stringify([{ ...task, priority: 'constructor' }]);
+    const { tasks, notes } = await imported('json', text);
+    expect(told(tasks[0])).toEqual({ title: 'x' });
+    expect(notes).toEqual([[1, 'priority_changed', 'priority', 'constructor']]);
   });
 
   test('a document holds up to a million dependencies', async () => {

@@ -11,7 +11,11 @@ import {
 import { type JsonItem, listOf, objectsOf, readItems, textOf } from './json-items.ts';
 
 /** Of Taskwarrior's three priorities the highest is high, not urgent. */
-const PRIORITY: Record<string, number> = { H: 3, M: 2, L: 1 };
+const PRIORITY = new Map([
+  ['H', 3],
+  ['M', 2],
+  ['L', 1],
+]);
 
 /** Dates beside the due date, which have no field of ours. */
 const DATES: Record<string, string> = {
@@ -62,8 +66,8 @@ function readTask({ value, index, line }: JsonItem, zone: string): ForeignItem {
   task.updated_at = instantOf('modified');
 
   const priority = textOf(value.priority);
-  task.priority = PRIORITY[priority ?? ''] ?? 0;
-  if (priority !== undefined && !(priority in PRIORITY))
+  task.priority = PRIORITY.get(priority ?? '') ?? 0;
+  if (priority !== undefined && !PRIORITY.has(priority))
     notes.push({ code: 'priority_changed', field: 'priority', value: priority });
   task.labels = textsOf(value.tags, notes, { code: 'label_left_out', field: 'tags' });
 

@@ -6,7 +6,12 @@ import { type ForeignItem, type ForeignPiece, newTask, splitTags } from './forei
 import type { Row } from './table.ts';
 
 /** In the export 1 is urgent and 4 is none, the reverse of Todoist's API. Without a number there is none. */
-const PRIORITY: Record<string, number> = { '1': 4, '2': 3, '3': 2, '4': 0 };
+const PRIORITY = new Map([
+  ['1', 4],
+  ['2', 3],
+  ['3', 2],
+  ['4', 0],
+]);
 
 /** What begins a file in a comment; its JSON and two brackets follow. */
 const FILE = '[[file ';
@@ -71,8 +76,8 @@ function readTask(
   const description = filled('description');
   if (description !== undefined) task.paragraphs.push(description);
   const priority = filled('priority');
-  task.priority = PRIORITY[priority ?? '4'] ?? 0;
-  if (priority !== undefined && !(priority in PRIORITY))
+  task.priority = PRIORITY.get(priority ?? '4') ?? 0;
+  if (priority !== undefined && !PRIORITY.has(priority))
     notes.push({ code: 'priority_changed', field: 'PRIORITY', value: priority });
 
   const date = filled('date');
