@@ -760,6 +760,16 @@ describe('Todoist', () => {
     expect(notes).toEqual([[2, 'priority_changed', 'PRIORITY', 'constructor']]);
   });
 
+  test('a task with more than a mebibyte of comments is refused with its line', async () => {
+    const note = `note,${'c'.repeat(600 * 1024)}`;
+    const rows = ['TYPE,CONTENT', 'task,one', note, 'task,two', note];
+    const { tasks } = await imported('csv', rows.join('\n'));
+    expect(tasks.map(({ title }) => title)).toEqual(['one', 'two']);
+    const [status, code, location, message] = await refused('csv', [...rows, note].join('\n'));
+    expect([status, code, location]).toEqual([422, 'validation_failed', 'body']);
+    expect(message).toBe('line 4: begins a task with more than a mebibyte of comments');
+  });
+
   test('a table without its columns is refused', async () => {
     expect(await refused('csv', 'title\nx', '?format=todoist')).toEqual([
       422,

@@ -2,7 +2,13 @@
 
 import { isTimeZone } from '../../lib/time-zones.ts';
 import { readDate } from './dates.ts';
-import { type ForeignItem, type ForeignPiece, newTask, splitTags } from './foreign-task.ts';
+import {
+  type ForeignItem,
+  type ForeignPiece,
+  faultAt,
+  newTask,
+  splitTags,
+} from './foreign-task.ts';
 import type { Row } from './table.ts';
 
 /** In the export 1 is urgent and 4 is none, the reverse of Todoist's API. Without a number there is none. */
@@ -16,6 +22,9 @@ const PRIORITY = new Map([
 /** What begins a file in a comment; its JSON and two brackets follow. */
 const FILE = '[[file ';
 
+/** The comments of a task are held until the next task. A description has up to 20,000 characters of them. */
+const COMMENTS_CHARACTERS_MAX = 1024 ** 2;
+
 interface Above {
   indent: number;
   ref: string | undefined;
@@ -27,17 +36,22 @@ export async function* readTodoist(
 ): AsyncGenerator<ForeignPiece> {
   /** The task whose comments may follow. */
   let last: ForeignItem | undefined;
+  let commentsCharacters = 0;
   let section: string | undefined;
   /** The tasks that the next one may be a part of, outermost first. */
   let above: Above[] = [];
   for await (const row of rows) {
     const type = (row.cells.get('type') ?? '').trim().toLowerCase();
     if (type === 'note' && last?.task) {
+      commentsCharacters += row.cells.get('content')?.length ?? 0;
+      if (commentsCharacters > COMMENTS_CHARACTERS_MAX)
+        throw faultAt(last.line, 'begins a task with more than a mebibyte of comments', 'too_long');
       addComment(last, row);
       continue;
     }
     if (last) yield last;
     last = undefined;
+    commentsCharacters = 0;
     if (type === 'section') {
       section = row.cells.get('content')?.trim();
       above = [];
