@@ -222,13 +222,25 @@ function endOf(todo: ICAL.Component): Local | undefined {
   const start = localOf(todo.getFirstProperty('dtstart'));
   const written = textOf(todo, 'duration');
   if (!start || written === undefined) return undefined;
-  const seconds = ICAL.Duration.fromString(written).toSeconds();
-  return { ...start, localMs: start.localMs + seconds * 1000 };
+  const seconds = secondsOf(written);
+  const localMs = start.localMs + seconds * 1000;
+  return isTime(localMs) ? { ...start, localMs } : undefined;
 }
 
+/** Returns NaN for what is no duration (§3.3.6). */
+function secondsOf(duration: string): number {
+  try {
+    return ICAL.Duration.fromString(duration).toSeconds();
+  } catch {
+    return Number.NaN;
+  }
+}
+
+/** Whether JavaScript has a date for it, in every zone. */
+const isTime = (ms: number) => Math.abs(ms) < 8e15;
+
 /** Returns `2026-12-24T17:00:00.000Z`; no instant for a time that the calendar does not have. */
-const isoOf = (ms: number) =>
-  Number.isFinite(ms) && Math.abs(ms) < 8e15 ? new Date(ms).toISOString() : '';
+const isoOf = (ms: number) => (isTime(ms) ? new Date(ms).toISOString() : '');
 const dayOf = (ms: number) => isoOf(ms).slice(0, 10);
 
 // --- Writing -----------------------------------------------------------------------------------------------

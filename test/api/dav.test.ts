@@ -239,6 +239,9 @@ describe('an item', () => {
     ['DUE:20261224T170000', '2026-12-24T17:00:00.000Z', null],
     ['DTSTART:20261224T160000Z\r\nDURATION:PT1H', '2026-12-24T17:00:00.000Z', null],
     ['DTSTART;VALUE=DATE:20261222\r\nDURATION:P2D', null, '2026-12-24'],
+    ...['DURATION:foo', 'DURATION:P1X', 'DURATION:PT', `DURATION:P${'9'.repeat(20)}D`].map(
+      (line) => [`DTSTART;TZID=Europe/Berlin:20261224T160000\r\n${line}`, null, null] as const,
+    ),
     ['DUE:19691231T235959Z', null, null],
     ['DUE:20261345', null, null],
     ['DUE:tomorrow', null, null],
