@@ -9,6 +9,7 @@ import {
   findItems,
   listItems,
   listTags,
+  pauseBetweenItems,
   readItemChanges,
   readItemsById,
 } from '../handlers/caldav-items.ts';
@@ -59,8 +60,11 @@ async function* responsesFor(list: List, asked: Asked, filter = readFilter(undef
   const { db, user } = caller;
   if (filter.needsText || needsText(asked)) {
     for await (const page of listItems(db, user, projectId)) {
-      const matching = page.filter(({ text }) => !filter.needsText || filter.matches(text));
-      yield matching.map((item) => responseFor(list, asked, item)).join('');
+      const pause = pauseBetweenItems();
+      for (const item of page) {
+        if (!filter.needsText || filter.matches(item.text)) yield responseFor(list, asked, item);
+        await pause(item.text);
+      }
     }
     return;
   }
@@ -70,23 +74,26 @@ async function* responsesFor(list: List, asked: Asked, filter = readFilter(undef
   }
 }
 
-/** An href that names no item of the list gets a 404 of its own, and its own text back. */
+/** An href that names no item of the list gets a 404 of its own, and its own text back. Each item comes once, whatever leads to it. */
 function multiget(list: List, asked: Asked, report: XmlElement) {
   const { caller, projectId } = list;
-  const hrefs = childrenOf(report, d('href')).map(({ text }) => text.trim());
+  const written = childrenOf(report, d('href')).map(({ text }) => text.trim());
+  const hrefs = new Map(
+    written.map((href) => {
+      const name = nameIn(list, href);
+      return [name === undefined ? href : itemHref(caller, list.name, name), { href, name }];
+    }),
+  );
   async function* responses() {
-    for (let start = 0; start < hrefs.length; start += PAGE) {
-      const page = hrefs
-        .slice(start, start + PAGE)
-        .map((href) => ({ href, name: nameIn(list, href) }));
+    const all = [...hrefs.values()];
+    for (let start = 0; start < all.length; start += PAGE) {
+      const page = all.slice(start, start + PAGE);
       const names = page.flatMap(({ name }) => name ?? []);
       const items = await findItems(caller.db, caller.user, projectId, names);
-      yield page
-        .map(({ href, name }) => {
-          const item = name === undefined ? undefined : items.get(name);
-          return item ? responseFor(list, asked, item, href) : goneResponse(href);
-        })
-        .join('');
+      for (const { href, name } of page) {
+        const item = name === undefined ? undefined : items.get(name);
+        yield item ? responseFor(list, asked, item, href) : goneResponse(href);
+      }
     }
   }
   return multistatus(responses());
@@ -119,7 +126,7 @@ async function syncCollection(list: List, asked: Asked, report: XmlElement) {
     if (changedIds === undefined) yield* responsesFor(list, asked);
     else
       for await (const { present, goneNames } of readItemsById(db, user, projectId, changedIds)) {
-        yield present.map((item) => responseFor(list, asked, item)).join('');
+        for (const item of present) yield responseFor(list, asked, item);
         yield goneNames.map((gone) => goneResponse(itemHref(caller, name, gone))).join('');
       }
   }

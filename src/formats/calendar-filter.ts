@@ -1,7 +1,7 @@
 /** The filter of a calendar-query (RFC 4791 §7.8, §9.7 to §9.9), matched against one item. */
 import type ICAL from 'ical.js';
 import { unmet } from '../errors/problem.ts';
-import { calendarOf, instantsOf } from './todo-item.ts';
+import { calendarOf, instantOf } from './todo-item.ts';
 import { CALDAV, childOf, childrenOf, type XmlElement } from './xml.ts';
 
 const c = (name: string) => `{${CALDAV}}${name}`;
@@ -22,7 +22,10 @@ export interface ItemFilter {
 export function readFilter(element: XmlElement | undefined): ItemFilter {
   const whole = childOf(element, c('comp-filter'));
   if (element && !whole) throw unmet('c:valid-filter');
-  if (whole) checkFilter(whole);
+  if (whole) {
+    if (countElements(whole) > ELEMENTS_MAX) throw unmet('c:supported-filter');
+    checkFilter(whole);
+  }
   const parts = whole?.children ?? [];
   const [only] = parts;
   const isCalendar = !whole || named(whole) === 'vcalendar';
@@ -56,16 +59,25 @@ const PARTS: Record<string, readonly string[]> = {
   [c('param-filter')]: ['is-not-defined', 'text-match'].map(c),
 };
 
+/** A filter with all that stands in it, each of which is matched against every item. */
+const ELEMENTS_MAX = 50;
+/** In UTF-16 units. */
+const MATCH_LENGTH_MAX = 1000;
+
+const countElements = ({ children }: XmlElement): number =>
+  children.reduce((count, child) => count + countElements(child), 1);
+
 const COLLATIONS = ['i;ascii-casemap', 'i;unicode-casemap', 'i;octet', 'default'];
 
 /** @throws {Problem} */
 function checkFilter(filter: XmlElement): void {
-  const { name, attributes, children } = filter;
+  const { name, attributes, children, text } = filter;
   const parts = PARTS[name];
   if (parts && attributes.name === undefined) throw unmet('c:valid-filter');
   if (name === c('time-range')) readRange(filter);
   if (name === c('text-match') && !COLLATIONS.includes(attributes.collation ?? 'default'))
     throw unmet('c:supported-collation');
+  if (name === c('text-match') && text.length > MATCH_LENGTH_MAX) throw unmet('c:supported-filter');
   for (const child of children) {
     if (parts && !parts.includes(child.name)) throw unmet('c:supported-filter');
     checkFilter(child);
@@ -97,18 +109,20 @@ function matchesProperty(
 ): boolean {
   const properties = component.getAllProperties(named(filter));
   if (childOf(filter, c('is-not-defined'))) return properties.length === 0;
+  const isRange = (part: XmlElement) => part.name === c('time-range');
+  const ranges = filter.children.filter(isRange).map(readRange);
+  // A component has each time once.
+  const instant = ranges.length > 0 ? instantIn(component, named(filter), calendar) : undefined;
+  const isWithin = ({ startMs, endMs }: Range) =>
+    instant !== undefined && startMs <= instant && instant < endMs;
+  if (!ranges.every(isWithin)) return false;
+  const others = filter.children.filter((part) => !isRange(part));
   return properties.some((property) =>
-    filter.children.every((part) => {
-      if (part.name === c('time-range')) {
-        const [instant] = instantsOf(component, [named(filter)], calendar);
-        const { startMs, endMs } = readRange(part);
-        return instant !== undefined && startMs <= instant && instant < endMs;
-      }
-      const values = property.toJSON().slice(3).map(String);
-      return part.name === c('text-match')
-        ? matchesText(part, values.join(','))
-        : matchesParameter(part, property);
-    }),
+    others.every((part) =>
+      part.name === c('text-match')
+        ? matchesText(part, property.toJSON().slice(3).map(String).join(','))
+        : matchesParameter(part, property),
+    ),
   );
 }
 
@@ -152,15 +166,27 @@ function readTime(text: string | undefined): number | undefined {
   return ms;
 }
 
+/** A filter may ask for one time often, and a zone takes some time to compute. */
+const knownInstants = new WeakMap<ICAL.Component, Map<string, number | undefined>>();
+
+/** Returns the instant of a property, in milliseconds since 1970. */
+function instantIn(component: ICAL.Component, name: string, calendar: ICAL.Component) {
+  const known = knownInstants.get(component) ?? new Map<string, number | undefined>();
+  knownInstants.set(component, known);
+  if (!known.has(name)) known.set(name, instantOf(component, name, calendar));
+  return known.get(name);
+}
+
 /** The table of RFC 4791 §9.9. A series has no end here. */
 function overlaps(
   { startMs, endMs }: Range,
   component: ICAL.Component,
   calendar: ICAL.Component,
 ): boolean {
-  const names = ['dtstart', 'due', 'completed', 'created'];
-  const [from, due, completed, created] = instantsOf(component, names, calendar);
   if (component.name !== 'vtodo') return true;
+  const [from, due, completed, created] = ['dtstart', 'due', 'completed', 'created'].map((name) =>
+    instantIn(component, name, calendar),
+  );
   if (component.hasProperty('rrule')) return endMs > (from ?? due ?? Number.NEGATIVE_INFINITY);
   if (from !== undefined && due !== undefined)
     return (startMs < due || startMs <= from) && (endMs > from || endMs >= due);

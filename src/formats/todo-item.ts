@@ -13,7 +13,7 @@ import {
 } from '../schemas/tasks.ts';
 import { cutText, isVisible } from '../schemas/types/text.ts';
 import { dueTime, inOneLine, instant, PRIORITY, printable, STATUS } from './icalendar.ts';
-import { instantOf } from './time-zones.ts';
+import { instantOf as instantInZone } from './time-zones.ts';
 
 /** The fields of a task that a `VTODO` says. */
 export type TodoFields = Pick<
@@ -38,6 +38,8 @@ export type ItemFault =
 /** A zone with its whole history has a hundred components, and a series has one for each exception. */
 const COMPONENTS_MAX = 2000;
 const DEPTH_MAX = 8;
+/** Content lines (§3.1) of an item. A filter looks at each of its properties. */
+const LINES_MAX = 5000;
 /** In UTF-16 units. Programs write up to a hundred. */
 const UID_LENGTH_MAX = 255;
 
@@ -46,7 +48,7 @@ const UNTITLED = 'Untitled';
 
 /** Returns the item, or why it is none. */
 export function readItem(text: string): TodoItem | ItemFault {
-  const calendar = parseCalendar(text);
+  const calendar = countLines(text) > LINES_MAX ? undefined : parseCalendar(text);
   if (!calendar) return 'valid-calendar-data';
   const names = new Set(calendar.getAllSubcomponents().map(({ name }) => name));
   names.delete('vtimezone');
@@ -82,6 +84,9 @@ function parseCalendar(text: string): ICAL.Component | undefined {
     return undefined;
   }
 }
+
+/** Returns the number of content lines: a line that begins with a space goes on with the one before. */
+const countLines = (text: string) => text.match(/^[^\s]/gm)?.length ?? 0;
 
 /** The parser and its components recurse. */
 function isBounded(text: string): boolean {
@@ -158,11 +163,18 @@ function labelsOf(todo: ICAL.Component): string[] {
   const labels = todo
     .getAllProperties('categories')
     .flatMap((property) => property.toJSON().slice(3))
-    .map((value) => inOneLine(String(value)).replace(/\s*,\s*/g, ' '))
+    .map((value) => withoutCommas(inOneLine(String(value))))
     .map((label) => cutText(label.trim(), LABEL_LENGTH_MAX))
     .filter(isVisible);
   return [...new Set(labels)].slice(0, LABELS_MAX);
 }
+
+/** Not by a pattern: it would look at a run of spaces from each of its places. */
+const withoutCommas = (text: string) =>
+  text
+    .split(',')
+    .map((part) => part.trim())
+    .join(' ');
 
 function dueOf(
   todo: ICAL.Component,
@@ -177,19 +189,18 @@ function dueOf(
 const dueLocalOf = (todo: ICAL.Component) => localOf(todo.getFirstProperty('due')) ?? endOf(todo);
 
 const instantOfLocal = ({ localMs, isUtc, isDay, tzid }: Local, calendar: ICAL.Component) =>
-  isUtc || isDay ? localMs : instantOf(localMs, tzid, calendar);
+  isUtc || isDay ? localMs : instantInZone(localMs, tzid, calendar);
 
-/** Returns the times of properties in milliseconds since 1970, that of a day as its beginning in UTC. */
-export const instantsOf = (
+/** Returns the time of a property in milliseconds since 1970, that of a day as its beginning in UTC. */
+export function instantOf(
   component: ICAL.Component,
-  names: readonly string[],
+  name: string,
   calendar: ICAL.Component,
-): (number | undefined)[] =>
-  names.map((name) => {
-    const written =
-      name === 'due' ? dueLocalOf(component) : localOf(component.getFirstProperty(name));
-    return written && instantOfLocal(written, calendar);
-  });
+): number | undefined {
+  const written =
+    name === 'due' ? dueLocalOf(component) : localOf(component.getFirstProperty(name));
+  return written && instantOfLocal(written, calendar);
+}
 
 /** A date or a date-time as it is written. */
 interface Local {

@@ -15,6 +15,7 @@ import { dav_items, project_members, type Role, tasks } from '../db/schema.ts';
 import { taskColumns } from '../db/visible-columns.ts';
 import { Problem, unmet } from '../errors/problem.ts';
 import { updateItem, writeItem } from '../formats/todo-item.ts';
+import { pauseEvery } from '../lib/sleep.ts';
 import type { CurrentUser } from '../schemas/current-user.ts';
 import type { Task } from '../schemas/tasks.ts';
 import { uuidOf } from './caldav.ts';
@@ -153,6 +154,12 @@ function isNamed(projectId: string, names: readonly string[]): SQL {
   return sql`${tasks.id} = any(array(${named}) || ${arrayLiteral(ids)}::text::uuid[])`;
 }
 
+/** In UTF-16 units of items, which take some milliseconds where the tasks have changed since. */
+const LENGTH_AT_ONCE = 10_000;
+
+/** Returns what a loop over the texts of items awaits after each, so that others run between long ones. */
+export const pauseBetweenItems = () => pauseEvery(LENGTH_AT_ONCE);
+
 /** Reads up to a page of items. */
 async function selectItems(
   db: Database,
@@ -181,14 +188,18 @@ async function selectItems(
     .where(and(eq(tasks.project_id, projectId), condition))
     .orderBy(...oldestFirst(tasks))
     .limit(WALK_PAGE_ROWS);
-  return rows.map(({ task, item, parent_uid, role }) => {
+  const items: DavItem[] = [];
+  const pause = pauseBetweenItems();
+  for (const { task, item, parent_uid, role } of rows) {
     const { id, version, created_at, updated_at } = task;
     const name = item?.name ?? defaultName(id);
     const uid = item?.uid ?? id;
     const text = textOf(task, uid, item, parent_uid ?? task.parent_id);
     const tag = tagOf(id, version);
-    return { id, name, uid, version, tag, created_at, updated_at, task, role, text };
-  });
+    items.push({ id, name, uid, version, tag, created_at, updated_at, task, role, text });
+    await pause(text);
+  }
+  return items;
 }
 
 interface ItemRow {

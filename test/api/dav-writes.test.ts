@@ -139,6 +139,7 @@ describe('a body', () => {
       ...item(todoText('1', ...Array(3000).fill('BEGIN:X\r\nEND:X'))),
       [403, `${CALDAV}valid-calendar-data`],
     ],
+    [...item(todoText('1', ...Array(5000).fill('X:1'))), [403, `${CALDAV}valid-calendar-data`]],
     [...item(todoText('')), [403, `${CALDAV}valid-calendar-object-resource`]],
     [
       ...item(todoText('1').replace('UID:1\r\n', '')),
@@ -518,6 +519,20 @@ describe('a query', () => {
     ]);
   });
 
+  test.each([
+    ['50 elements', property('UID', text('', 'x').repeat(47)), 207],
+    ['51 elements', property('UID', text('', 'x').repeat(48)), 403],
+    ['a text of 1000', property('UID', text('', 'x'.repeat(1000))), 207],
+    ['a text of 1001', property('UID', text('', 'x'.repeat(1001))), 403],
+  ])('with %s is bounded', async (_, content, expected) => {
+    const { dav, list } = await open();
+    const { status, conditions } = await dav.report(list, 'c:calendar-query', filter(content));
+    expect([status, conditions]).toEqual([
+      expected,
+      expected === 403 ? [`${CALDAV}supported-filter`] : [],
+    ]);
+  });
+
   test('of another kind is refused', async () => {
     const { dav, list } = await open();
     expect(refusal(await dav.report(list, 'd:expand-property', ''))).toEqual([
@@ -552,6 +567,21 @@ describe('a query', () => {
       [hrefs[1], 'UID:done'],
       ...hrefs.slice(2).map((href) => [href, 'HTTP/1.1 404 Not Found']),
     ] as never);
+  });
+
+  test('by the same name many times returns its item once', async () => {
+    const { dav, list } = await openItems();
+    const hrefs = [`${list}plain.ics`, `${list}none.ics`, `${list}%70lain.ics`, `${list}date.ics`];
+    const { responses } = await dav.report(
+      list,
+      'c:calendar-multiget',
+      `<d:prop><c:calendar-data/></d:prop>${[...hrefs, ...hrefs].map((href) => `<d:href>${href}</d:href>`).join('')}`,
+    );
+    expect(responses.map(({ href }) => href.slice(list.length)).sort()).toEqual([
+      '%70lain.ics',
+      'date.ics',
+      'none.ics',
+    ]);
   });
 
   test('of many items has each once', async () => {

@@ -252,6 +252,14 @@ describe('an item', () => {
     expect(await tasks()).toMatchObject([{ due_at: dueAt, due_on: dueOn }]);
   });
 
+  test('has labels of categories with commas and many spaces', async () => {
+    const { dav, list, tasks } = await open();
+    const spaces = ' '.repeat(250_000);
+    const text = todoText('1', `CATEGORIES:a${spaces}b,c\\,${' '.repeat(1000)}d \\, e,\\,f`);
+    expect((await dav.put(`${list}1.ics`, text)).status).toBe(201);
+    expect(await tasks()).toMatchObject([{ labels: [`a${' '.repeat(49)}`, 'c d e', 'f'] }]);
+  });
+
   test('is due in a zone that it defines itself', async () => {
     const { dav, list, tasks } = await open();
     const zone = [
