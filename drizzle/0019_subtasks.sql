@@ -55,6 +55,14 @@ BEGIN
 	RETURN NULL;
 END $$;
 --> statement-breakpoint
+-- The lock comes before those of rows, as in all writes of a tree: here the foreign key locks the parent.
+CREATE FUNCTION lock_task_tree() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+	PERFORM pg_advisory_xact_lock_shared(tree_lock(NEW.project_id));
+	RETURN NEW;
+END $$;
+--> statement-breakpoint
+CREATE TRIGGER tasks_tree_locked BEFORE INSERT ON tasks FOR EACH ROW WHEN (NEW.parent_id IS NOT NULL) EXECUTE FUNCTION lock_task_tree();--> statement-breakpoint
 CREATE TRIGGER tasks_tree_inserted AFTER INSERT ON tasks FOR EACH ROW WHEN (NEW.parent_id IS NOT NULL) EXECUTE FUNCTION check_task_tree();--> statement-breakpoint
 CREATE TRIGGER tasks_tree_updated AFTER UPDATE OF parent_id, project_id ON tasks FOR EACH ROW
 WHEN (OLD.parent_id IS DISTINCT FROM NEW.parent_id OR OLD.project_id <> NEW.project_id) EXECUTE FUNCTION check_task_tree();

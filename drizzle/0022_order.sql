@@ -1,15 +1,15 @@
 ALTER TABLE "tasks" ADD COLUMN "position" text collate "C";--> statement-breakpoint
-CREATE INDEX "tasks_project_id_position_idx" ON "tasks" USING btree ("project_id",coalesce("position", (lpad(to_hex((extract(epoch from "created_at" at time zone 'UTC') * 1000)::bigint), 12, '0') || right("id"::text, 12)) collate "C"),"id");
+CREATE INDEX "tasks_project_id_position_idx" ON "tasks" USING btree ("project_id",coalesce("position", (lpad(to_hex((extract(epoch from "created_at" at time zone 'UTC') * 1000)::bigint), 12, '0') || substr(replace("id"::text, '-', ''), 9, 16)) collate "C"),"id");
 --> statement-breakpoint
 -- What follows Drizzle cannot express. The place of a task, as the index has it.
 CREATE FUNCTION task_place("position" text, created_at timestamptz, id uuid) RETURNS text LANGUAGE sql IMMUTABLE
-RETURN coalesce(position, (lpad(to_hex((extract(epoch FROM created_at AT TIME ZONE 'UTC') * 1000)::bigint), 12, '0') || right(id::text, 12)) COLLATE "C");
+RETURN coalesce(position, (lpad(to_hex((extract(epoch FROM created_at AT TIME ZONE 'UTC') * 1000)::bigint), 12, '0') || substr(replace(id::text, '-', ''), 9, 16)) COLLATE "C");
 --> statement-breakpoint
 -- The task before a place in a project; null where there is none.
 CREATE FUNCTION task_before(project uuid, place text, task uuid) RETURNS uuid LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
 	SELECT id FROM tasks
-	WHERE project_id = project AND id <> task AND (coalesce(position, (lpad(to_hex((extract(epoch FROM created_at AT TIME ZONE 'UTC') * 1000)::bigint), 12, '0') || right(id::text, 12)) COLLATE "C"), id) < (place COLLATE "C", task)
-	ORDER BY project_id DESC, coalesce(position, (lpad(to_hex((extract(epoch FROM created_at AT TIME ZONE 'UTC') * 1000)::bigint), 12, '0') || right(id::text, 12)) COLLATE "C") DESC, id DESC LIMIT 1
+	WHERE project_id = project AND id <> task AND (coalesce(position, (lpad(to_hex((extract(epoch FROM created_at AT TIME ZONE 'UTC') * 1000)::bigint), 12, '0') || substr(replace(id::text, '-', ''), 9, 16)) COLLATE "C"), id) < (place COLLATE "C", task)
+	ORDER BY project_id DESC, coalesce(position, (lpad(to_hex((extract(epoch FROM created_at AT TIME ZONE 'UTC') * 1000)::bigint), 12, '0') || substr(replace(id::text, '-', ''), 9, 16)) COLLATE "C") DESC, id DESC LIMIT 1
 $$;
 --> statement-breakpoint
 -- A place between two others, in groups of eight hexadecimal digits. It lies near the lower one in the first group, near the upper one in
@@ -50,49 +50,51 @@ BEGIN
 	END LOOP;
 END $$;
 --> statement-breakpoint
--- The place right after or before a task of the project; without one, the first or the last. Those who put tasks wait for their turn in the
--- project, so each sees what the one before has put.
+-- The place right after or before a task of the project; without one, the first or the last. A statement that puts a task waits for its turn
+-- in the project, by the lock of the tree, so that it sees what the one before has put.
 CREATE FUNCTION place_task(task uuid, project uuid, anchor uuid, is_after boolean) RETURNS text LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
 DECLARE
 	anchor_place text;
 	lower_place text;
 	upper_place text;
-	now_place text := lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0') || 'ffffffffffff';
+	now_ms bigint := (extract(epoch FROM clock_timestamp()) * 1000)::bigint;
 BEGIN
-	PERFORM pg_advisory_xact_lock(hashtextextended('order of ' || project::text, 0));
+	PERFORM pg_advisory_xact_lock(tree_lock(project));
 	IF anchor IS NOT NULL THEN
-		SELECT coalesce(position, (lpad(to_hex((extract(epoch FROM created_at AT TIME ZONE 'UTC') * 1000)::bigint), 12, '0') || right(id::text, 12)) COLLATE "C") INTO anchor_place FROM tasks WHERE id = anchor AND project_id = project AND id <> task;
+		SELECT coalesce(position, (lpad(to_hex((extract(epoch FROM created_at AT TIME ZONE 'UTC') * 1000)::bigint), 12, '0') || substr(replace(id::text, '-', ''), 9, 16)) COLLATE "C") INTO anchor_place FROM tasks WHERE id = anchor AND project_id = project AND id <> task;
 		IF NOT FOUND THEN
 			RAISE EXCEPTION 'the anchor is not another task of the project' USING ERRCODE = 'check_violation', CONSTRAINT = 'tasks_position_anchor_check', DETAIL = task;
 		END IF;
 	END IF;
 	IF is_after AND anchor IS NULL THEN
-		SELECT coalesce(position, (lpad(to_hex((extract(epoch FROM created_at AT TIME ZONE 'UTC') * 1000)::bigint), 12, '0') || right(id::text, 12)) COLLATE "C") INTO upper_place FROM tasks WHERE project_id = project AND id <> task
-		ORDER BY project_id, coalesce(position, (lpad(to_hex((extract(epoch FROM created_at AT TIME ZONE 'UTC') * 1000)::bigint), 12, '0') || right(id::text, 12)) COLLATE "C"), id LIMIT 1;
+		SELECT coalesce(position, (lpad(to_hex((extract(epoch FROM created_at AT TIME ZONE 'UTC') * 1000)::bigint), 12, '0') || substr(replace(id::text, '-', ''), 9, 16)) COLLATE "C") INTO upper_place FROM tasks WHERE project_id = project AND id <> task
+		ORDER BY project_id, coalesce(position, (lpad(to_hex((extract(epoch FROM created_at AT TIME ZONE 'UTC') * 1000)::bigint), 12, '0') || substr(replace(id::text, '-', ''), 9, 16)) COLLATE "C"), id LIMIT 1;
 	ELSIF is_after THEN
 		lower_place := anchor_place;
-		SELECT coalesce(position, (lpad(to_hex((extract(epoch FROM created_at AT TIME ZONE 'UTC') * 1000)::bigint), 12, '0') || right(id::text, 12)) COLLATE "C") INTO upper_place FROM tasks
-		WHERE project_id = project AND id <> task AND (coalesce(position, (lpad(to_hex((extract(epoch FROM created_at AT TIME ZONE 'UTC') * 1000)::bigint), 12, '0') || right(id::text, 12)) COLLATE "C"), id) > (anchor_place COLLATE "C", anchor)
-		ORDER BY project_id, coalesce(position, (lpad(to_hex((extract(epoch FROM created_at AT TIME ZONE 'UTC') * 1000)::bigint), 12, '0') || right(id::text, 12)) COLLATE "C"), id LIMIT 1;
+		SELECT coalesce(position, (lpad(to_hex((extract(epoch FROM created_at AT TIME ZONE 'UTC') * 1000)::bigint), 12, '0') || substr(replace(id::text, '-', ''), 9, 16)) COLLATE "C") INTO upper_place FROM tasks
+		WHERE project_id = project AND id <> task AND (coalesce(position, (lpad(to_hex((extract(epoch FROM created_at AT TIME ZONE 'UTC') * 1000)::bigint), 12, '0') || substr(replace(id::text, '-', ''), 9, 16)) COLLATE "C"), id) > (anchor_place COLLATE "C", anchor)
+		ORDER BY project_id, coalesce(position, (lpad(to_hex((extract(epoch FROM created_at AT TIME ZONE 'UTC') * 1000)::bigint), 12, '0') || substr(replace(id::text, '-', ''), 9, 16)) COLLATE "C"), id LIMIT 1;
 	ELSIF anchor IS NULL THEN
-		SELECT coalesce(position, (lpad(to_hex((extract(epoch FROM created_at AT TIME ZONE 'UTC') * 1000)::bigint), 12, '0') || right(id::text, 12)) COLLATE "C") INTO lower_place FROM tasks WHERE project_id = project AND id <> task
-		ORDER BY project_id DESC, coalesce(position, (lpad(to_hex((extract(epoch FROM created_at AT TIME ZONE 'UTC') * 1000)::bigint), 12, '0') || right(id::text, 12)) COLLATE "C") DESC, id DESC LIMIT 1;
+		SELECT coalesce(position, (lpad(to_hex((extract(epoch FROM created_at AT TIME ZONE 'UTC') * 1000)::bigint), 12, '0') || substr(replace(id::text, '-', ''), 9, 16)) COLLATE "C") INTO lower_place FROM tasks WHERE project_id = project AND id <> task
+		ORDER BY project_id DESC, coalesce(position, (lpad(to_hex((extract(epoch FROM created_at AT TIME ZONE 'UTC') * 1000)::bigint), 12, '0') || substr(replace(id::text, '-', ''), 9, 16)) COLLATE "C") DESC, id DESC LIMIT 1;
 	ELSE
 		upper_place := anchor_place;
-		SELECT coalesce(position, (lpad(to_hex((extract(epoch FROM created_at AT TIME ZONE 'UTC') * 1000)::bigint), 12, '0') || right(id::text, 12)) COLLATE "C") INTO lower_place FROM tasks
-		WHERE project_id = project AND id <> task AND (coalesce(position, (lpad(to_hex((extract(epoch FROM created_at AT TIME ZONE 'UTC') * 1000)::bigint), 12, '0') || right(id::text, 12)) COLLATE "C"), id) < (anchor_place COLLATE "C", anchor)
-		ORDER BY project_id DESC, coalesce(position, (lpad(to_hex((extract(epoch FROM created_at AT TIME ZONE 'UTC') * 1000)::bigint), 12, '0') || right(id::text, 12)) COLLATE "C") DESC, id DESC LIMIT 1;
+		SELECT coalesce(position, (lpad(to_hex((extract(epoch FROM created_at AT TIME ZONE 'UTC') * 1000)::bigint), 12, '0') || substr(replace(id::text, '-', ''), 9, 16)) COLLATE "C") INTO lower_place FROM tasks
+		WHERE project_id = project AND id <> task AND (coalesce(position, (lpad(to_hex((extract(epoch FROM created_at AT TIME ZONE 'UTC') * 1000)::bigint), 12, '0') || substr(replace(id::text, '-', ''), 9, 16)) COLLATE "C"), id) < (anchor_place COLLATE "C", anchor)
+		ORDER BY project_id DESC, coalesce(position, (lpad(to_hex((extract(epoch FROM created_at AT TIME ZONE 'UTC') * 1000)::bigint), 12, '0') || substr(replace(id::text, '-', ''), 9, 16)) COLLATE "C") DESC, id DESC LIMIT 1;
 	END IF;
-	-- The last place comes before those of tasks that are created from now on.
-	IF upper_place IS NULL AND now_place COLLATE "C" > coalesce(lower_place, '') COLLATE "C" THEN
-		upper_place := now_place;
+	-- The last place comes before those of tasks that are created from now on: in this millisecond, the next, or else right after the last task.
+	IF upper_place IS NULL THEN
+		SELECT candidate INTO upper_place
+		FROM (VALUES (1, lpad(to_hex(now_ms), 12, '0')), (2, lpad(to_hex(now_ms + 1), 12, '0')), (3, lower_place || 'ffffffff')) _ (rank, candidate)
+		WHERE candidate COLLATE "C" > coalesce(lower_place, '') COLLATE "C" ORDER BY rank LIMIT 1;
 	END IF;
 	RETURN place_between(lower_place, upper_place);
 END $$;
 --> statement-breakpoint
 -- The place of a task that comes from another project: after all tasks there, in the order that it had among those that come with it.
 CREATE FUNCTION place_of_newcomer(place text) RETURNS text LANGUAGE sql STABLE
-RETURN lpad(to_hex((extract(epoch FROM now()) * 1000)::bigint), 12, '0') || left(place, 64);
+RETURN lpad(to_hex((extract(epoch FROM now()) * 1000)::bigint), 12, '0') || 'fffff' || left(place, 64);
 --> statement-breakpoint
 CREATE OR REPLACE FUNCTION record_task_events() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN

@@ -140,6 +140,13 @@ const gateOf = (projectId: SQLWrapper | QueryParam) =>
 export const passGate = (projectId: SQLWrapper) =>
   sql`pg_advisory_xact_lock_shared(${gateOf(projectId)})::text is not null`;
 
+/**
+ * Waits for changes of the tree and of the order by hand in the project, and keeps others out until the transaction ends. A
+ * statement takes this lock after the gate and before it locks a task. It is always true, so that it can stand in a WHERE.
+ */
+export const lockTree = (projectId: SQLWrapper) =>
+  sql`pg_advisory_xact_lock(tree_lock(${projectId}))::text is not null`;
+
 /** Waits for writers in the project, and keeps others out until the transaction ends. */
 export const closeGate = (projectId: string) =>
   sql`select pg_advisory_xact_lock(${gateOf(sql`${projectId}::uuid`)})`;

@@ -43,10 +43,10 @@ type PlaceColumns = Record<'position' | 'created_at' | 'id', Column>;
 
 /**
  * The place of a task in the order by hand, as hexadecimal digits. A task that was never put anywhere has the milliseconds of its
- * creation, so that new tasks come last, and some of its id.
+ * creation, so that new tasks come last, and, for those of one millisecond, the end of the time and the counter of its id (UUIDv7, RFC 9562 §5.7).
  */
 export const placeOf = ({ position, created_at, id }: PlaceColumns) =>
-  sql`coalesce(${position}, (lpad(to_hex((extract(epoch from ${created_at} at time zone 'UTC') * 1000)::bigint), 12, '0') || right(${id}::text, 12)) collate "C")`;
+  sql`coalesce(${position}, (lpad(to_hex((extract(epoch from ${created_at} at time zone 'UTC') * 1000)::bigint), 12, '0') || substr(replace(${id}::text, '-', ''), 9, 16)) collate "C")`;
 
 /** The words and labels of a task, which one index holds. */
 export const taskSearchVector = ({ title_words, description_words, label_words }: SearchColumns) =>

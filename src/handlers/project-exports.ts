@@ -1,8 +1,9 @@
 /** Exports a project page by page: as a document that can be imported again, or as a table. */
-import { and, eq, type SQL, sql } from 'drizzle-orm';
+import { and, eq, isNotNull, type SQL, sql } from 'drizzle-orm';
 import { alias } from 'drizzle-orm/pg-core';
 import { isOfTask, projectAccess, visibleTo } from '../db/authorization.ts';
 import type { Database } from '../db/database.ts';
+import { placeOf } from '../db/index-expressions.ts';
 import { afterRow, oldestFirst, pagesOf, WALK_PAGE_ROWS } from '../db/pagination.ts';
 import { columnsOf } from '../db/row-mapper.ts';
 import { rowsOrNotFound } from '../db/row-values.ts';
@@ -42,7 +43,8 @@ export async function* exportProject(
   // The list takes the place of the closing brace of the head.
   yield `${JSON.stringify(head).slice(0, -1)},"tasks":[`;
   const tasksInLines = createLines();
-  for await (const page of pagesOfTasks(db, user, projectId, matches))
+  const isInOrder = await isOrdered(db, projectId);
+  for await (const page of pagesOfTasks(db, user, projectId, matches, isInOrder))
     yield tasksInLines(page.map(exported));
   yield '\n],"comments":[';
   const commentsInLines = createLines();
@@ -100,6 +102,16 @@ interface Row extends Required<Omit<ExportedTask, 'position' | 'ref' | 'parent'>
   is_referred: boolean;
 }
 
+/** Returns whether a task of the project was put somewhere by hand. */
+async function isOrdered(db: Database, projectId: string): Promise<boolean> {
+  const found = await db
+    .select({ id: tasks.id })
+    .from(tasks)
+    .where(and(eq(tasks.project_id, projectId), isNotNull(tasks.position)))
+    .limit(1);
+  return found.length > 0;
+}
+
 /** Returns the task of the document. What few tasks have is left out of the others. */
 const exported = ({
   id,
@@ -122,13 +134,15 @@ const pagesOfTasks = (
   user: CurrentUser,
   projectId: string,
   matches: SQL | undefined,
-) => pagesOf<Row>((last) => readPage(db, user, projectId, matches, last));
+  isInOrder = false,
+) => pagesOf<Row>((last) => readPage(db, user, projectId, matches, isInOrder, last));
 
 async function readPage(
   db: Database,
   user: CurrentUser,
   projectId: string,
   matches: SQL | undefined,
+  isInOrder: boolean,
   last: Pick<Row, 'created_at' | 'id'> | undefined,
 ): Promise<Row[]> {
   const access = projectAccess(db, user, projectId);
@@ -148,7 +162,8 @@ async function readPage(
       created_at: tasks.created_at,
       updated_at: tasks.updated_at,
       created_by: sql<string | null>`${creators.username}`.as('creator'),
-      position: tasks.position,
+      // An import makes new ids, which are a part of the place of a task that was never put anywhere.
+      position: sql<string | null>`${isInOrder ? placeOf(tasks) : sql`null`}`.as('position'),
       parent_id: tasks.parent_id,
       blocked_by: tasks.blocked_by,
       is_referred: sql<boolean>`${tasks.comment_count} > 0

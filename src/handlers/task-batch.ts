@@ -8,13 +8,14 @@ import {
   allows,
   assertPermitted,
   isPermitted,
+  lockTree,
   passGate,
   setActor,
   visibleTo,
 } from '../db/authorization.ts';
 import type { Database } from '../db/database.ts';
 import { onViolation } from '../db/errors.ts';
-import { taskLexemes } from '../db/full-text.ts';
+import { arrayLiteral, taskLexemes } from '../db/full-text.ts';
 import {
   type Created,
   claimOrReplay,
@@ -58,7 +59,7 @@ import {
   writes,
 } from './task-fields.ts';
 import { placeIn, placeRefusals, putTask } from './task-order.ts';
-import { assertBlockers } from './task-tree.ts';
+import { assertBlockers, hasFewSubtasks, TREE_TASKS_MAX, tooManySubtasks } from './task-tree.ts';
 
 /**
  * Carries out every operation, or none.
@@ -229,6 +230,7 @@ async function lockReferencedRows(
   for (const one of operations)
     if (one.op === 'update' && one.project_id)
       targets.set(one.task_id.toLowerCase(), one.project_id.toLowerCase());
+  if (!isRefused && operations.some(changesTree)) await lockTrees(tx, seen);
   const carriedIds = await idsBelow(tx, [...targets.keys()]);
   const found = tx
     .select(taskColumns)
@@ -297,6 +299,21 @@ function asAssignee(
     then ${projects.id} not in ${others} and not ${anyOf(projects.id, projectIds)} else false end`;
 }
 
+/** Returns whether an operation changes the tree or the order by hand of a project. */
+const changesTree = (one: BatchOperation): boolean =>
+  one.op === 'create'
+    ? (one.parent_id ?? null) !== null
+    : one.op === 'update' &&
+      [one.parent_id, one.project_id, one.after, one.before].some((value) => value !== undefined);
+
+/** Locks the trees of projects in the order of their ids, before any task is locked. */
+async function lockTrees(tx: Database, projectIds: readonly string[]) {
+  await tx.execute(sql`
+    select ${lockTree(sql`sorted.id`)} from (
+      select id from unnest(${arrayLiteral(projectIds)}::uuid[]) id order by id offset 0
+    ) sorted`);
+}
+
 /** Returns the ids of all tasks below these. One that comes below them afterwards makes PostgreSQL refuse the write. */
 async function idsBelow(tx: Database, ids: readonly string[]): Promise<string[]> {
   if (ids.length === 0) return [];
@@ -304,8 +321,10 @@ async function idsBelow(tx: Database, ids: readonly string[]): Promise<string[]>
     with recursive below as (
       select ${tasks.id} from ${tasks} where ${anyOf(tasks.parent_id, ids)}
       union select ${tasks.id} from below join ${tasks} on ${tasks.parent_id} = below.id
-    ) select id from below`);
-  return [...(rows as unknown as Iterable<{ id: string }>)].map(({ id }) => id);
+    ) select id from below limit ${TREE_TASKS_MAX + 1}`);
+  const found = [...(rows as unknown as Iterable<{ id: string }>)].map(({ id }) => id);
+  if (found.length > TREE_TASKS_MAX) throw tooManySubtasks();
+  return found;
 }
 
 /** Lets tasks go where the task goes of which they are subtasks, unless they have another target. */
@@ -576,7 +595,15 @@ async function writeRows(tx: Database, outcomes: readonly Outcome[]): Promise<Ma
   const rowsTo = (what: Outcome['step']) =>
     outcomes.flatMap(({ row, step }) => (step === what ? row : []));
   const deleted = rowsTo('delete').map(({ id }) => id);
-  if (deleted.length > 0) await tx.delete(tasks).where(anyOf(tasks.id, deleted));
+  if (deleted.length > 0) {
+    const gone = await tx
+      .delete(tasks)
+      .where(and(anyOf(tasks.id, deleted), hasFewSubtasks))
+      .returning({ id: tasks.id });
+    // The cascade may have deleted some of them, which the statement does not return.
+    const left = await tx.select({ id: tasks.id }).from(tasks).where(anyOf(tasks.id, deleted));
+    if (gone.length < deleted.length && left.length > 0) throw tooManySubtasks();
+  }
   const drafts: Draft[] = [];
   for (const row of rowsTo('write')) {
     const draft = { ...row, ...taskLexemes(row), words_version: -row.version };

@@ -1,15 +1,44 @@
 /** Subtasks and blockers: what a write refuses, and what a reader asks for beside a task. */
 // Decision: docs/decisions/44-subtasks.md
-import { sql } from 'drizzle-orm';
+import { and, eq, not, sql } from 'drizzle-orm';
 import { visibleTo } from '../db/authorization.ts';
 import type { Database } from '../db/database.ts';
 import { arrayLiteral } from '../db/full-text.ts';
 import { prepared, type QueryParams, rawQuery } from '../db/prepared.ts';
 import { project_members, tasks } from '../db/schema.ts';
-import { type Problem, validationProblem } from '../errors/problem.ts';
+import { Problem, validationProblem } from '../errors/problem.ts';
 import type { CurrentUser } from '../schemas/current-user.ts';
 import { parentErrors, type Task, type TaskPatch, unknownBlockerError } from '../schemas/tasks.ts';
 import { isOpen } from './task-filters.ts';
+
+/** A move and a deletion take along up to this many subtasks. */
+export const TREE_TASKS_MAX = 1000;
+
+export const tooManySubtasks = () =>
+  new Problem('conflict', {
+    detail: `The task has more than ${TREE_TASKS_MAX} subtasks: move or delete some of them first`,
+  });
+
+/** The condition that a task has no more subtasks than a deletion takes along. A task without any costs one look into their index. */
+export const hasFewSubtasks = sql`case when exists (select from ${tasks} child where child.parent_id = ${tasks.id}) then (
+  with recursive below as (
+    select child.id from ${tasks} child where child.parent_id = ${tasks.id}
+    union all select child.id from below join ${tasks} child on child.parent_id = below.id
+  ) select count(*) from (select from below limit ${sql.raw(String(TREE_TASKS_MAX + 1))}) counted
+) <= ${sql.raw(String(TREE_TASKS_MAX))} else true end`;
+
+/** @throws {Problem} `conflict` where a task has more subtasks than a deletion takes along. */
+export async function refuseManySubtasks(db: Database, taskId: string): Promise<void> {
+  const found = await selectLarge(db, { task_id: taskId });
+  if (found.length > 0) throw tooManySubtasks();
+}
+
+const selectLarge = prepared((db, { task_id }: QueryParams<{ task_id: string }>) =>
+  db
+    .select({ id: tasks.id })
+    .from(tasks)
+    .where(and(eq(tasks.id, task_id), not(hasFewSubtasks))),
+);
 
 /** Returns the problems of the constraints on the parent. @param location of the field: `body.parent_id`. */
 export const parentRefusals = (location: string): Record<string, () => Problem> =>

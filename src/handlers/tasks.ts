@@ -4,6 +4,7 @@ import {
   allows,
   gatePassedOf,
   isStillAssigned,
+  lockTree,
   projectAccessOf,
   taskAccessOf,
   taskLockOf,
@@ -51,7 +52,7 @@ import {
   writes,
 } from './task-fields.ts';
 import { placeIn, placeRefusals } from './task-order.ts';
-import { assertBlockers, parentRefusals } from './task-tree.ts';
+import { assertBlockers, hasFewSubtasks, parentRefusals, refuseManySubtasks } from './task-tree.ts';
 
 const patchRefusals = {
   tasks_assignee_id_fkey: () => validationProblem([notAMemberError('body.assignee_id')]),
@@ -238,7 +239,10 @@ export async function deleteTask(
       const attempt = await deleteOne(db, params);
       // A statement for many leaves a task with subtasks alone.
       const [{ access, row } = { access: null, row: null }] = attempt;
-      return access && allows(access, writes) && !row ? deleteTree(db, params) : attempt;
+      if (!access || !allows(access, writes) || row) return attempt;
+      const again = await deleteTree(db, params);
+      if (again[0]?.access && !again[0].row) await refuseManySubtasks(db, taskId);
+      return again;
     },
     expected?.length !== 1 && (() => readExpected(db, user, taskId, expected)),
   );
@@ -294,7 +298,7 @@ const deletion = (
     sql`(${versions}::int[] is null or ${tasks.version} = any(${versions}::int[]))`,
     // The subtasks go by a cascade, and their events name the actor of the whole statement.
     calls === oneCall
-      ? undefined
+      ? hasFewSubtasks
       : sql`not exists (select from ${tasks} child where child.parent_id = ${tasks.id})`,
   );
   // Drizzle's builder has no USING. As a subquery, PostgreSQL would look at every task.
@@ -461,6 +465,8 @@ const changeTask = batchedWrite(
         .innerJoin(values, eq(values.call, locked.call))
         .where(
           and(
+            // Before the row is locked.
+            sql`case when ${value('is_placed')} or ${value('parent_id_set')} then ${lockTree(locked.project_id)} else true end`,
             sql`${tasks.id} = ${value('task_id')}`,
             eq(tasks.project_id, locked.project_id),
             isStillAssigned(locked, value('user_id')),

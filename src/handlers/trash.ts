@@ -56,6 +56,9 @@ import { writes } from './task-fields.ts';
 /** A user may restore their own projects. */
 const owns = eq(project_members.role, 'owner');
 
+/** One statement empties up to this many rows. */
+const EMPTIED_ROWS_MAX = 2000;
+
 const latestFirst: Omit<SortOrder<TrashItem>, 'by' | 'id'> = {
   type: 'timestamptz',
   descending: true,
@@ -271,12 +274,21 @@ async function restoreTask(
     {
       tasks_parent_levels_check: () =>
         new Problem('conflict', { detail: 'its parent is on too deep a level by now' }),
+      // Its parent, or the account of its creator, went while the statement ran.
+      tasks_parent_id_fkey: changedMeanwhile,
+      tasks_parent_project_check: changedMeanwhile,
+      tasks_created_by_fkey: changedMeanwhile,
     },
     writeWithAccess<Task>(db, access, root, locked, takenTree(db, id), restored),
   );
   if (!found) await refuseTaskOfTrashedProject(db, user, id);
   return unwrapWrite(found, writes);
 }
+
+const changedMeanwhile = () =>
+  new Problem('conflict', {
+    detail: 'what it belongs to has just changed: send the request again',
+  });
 
 /** Subtasks that were deleted in the same statement as the task above them have the same time. */
 const wentWith = (child: SQL, parent: SQL) =>
@@ -360,14 +372,23 @@ export async function emptyTrash(
     .select({ id: project_members.project_id })
     .from(project_members)
     .where(and(eq(project_members.user_id, user.id), owns));
-  await db
-    .delete(trashed_tasks)
+  const some = db
+    .select({ id: trashed_tasks.id })
+    .from(trashed_tasks)
     .where(
       and(
         inArray(trashed_tasks.project_id, writable),
         isKept(trashed_tasks.deleted_at, retentionSeconds),
       ),
-    );
+    )
+    .limit(EMPTIED_ROWS_MAX);
+  let emptied: unknown[];
+  do {
+    emptied = await db
+      .delete(trashed_tasks)
+      .where(inArray(trashed_tasks.id, some))
+      .returning({ id: trashed_tasks.id });
+  } while (emptied.length === EMPTIED_ROWS_MAX);
   await db
     .update(trashed_projects)
     .set({ discarded_at: sql`now()` })

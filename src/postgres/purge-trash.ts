@@ -24,12 +24,22 @@ export async function purgeTrash(db: Database, retentionSeconds: number): Promis
     .from(trashed_projects)
     .where(isNotNull(trashed_projects.discarded_at))
     .orderBy(asc(trashed_projects.discarded_at), asc(trashed_projects.id));
-  for (const { id } of discarded) await purgeProject(db, id);
+  // One project that cannot be purged does not keep the others.
+  const purges = await Array.fromAsync(discarded, ({ id }) =>
+    purgeProject(db, id).then(
+      () => undefined,
+      (error: Error) => error,
+    ),
+  );
+  const failed = purges.find((error) => error !== undefined);
+  if (failed) throw failed;
 }
 
 /** The events of its members' access stay: they are theirs, and end with the retention of events. */
 async function purgeProject(db: Database, id: string) {
-  await purgeRows(db, tasks, eq(tasks.project_id, id));
+  // Those without subtasks first: a cascade would delete more rows than a step may.
+  const isLeaf = sql`not exists (select from ${tasks} child where child.parent_id = ${tasks.id})`;
+  await purgeRows(db, tasks, and(eq(tasks.project_id, id), isLeaf));
   await purgeRows(db, trashed_tasks, eq(trashed_tasks.project_id, id));
   await purgeRows(db, events, and(eq(events.project_id, id), isNull(events.recipient_id)));
   await db.delete(projects).where(and(eq(projects.id, id), suppressEvents));
@@ -52,5 +62,5 @@ async function purgeRows(
       .delete(table)
       .where(and(inArray(table.id, some), suppressEvents))
       .returning({ id: table.id });
-  } while (purged.length === PURGED_ROWS_MAX);
+  } while (purged.length > 0);
 }

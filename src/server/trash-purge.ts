@@ -14,7 +14,7 @@ export function startTrashPurge({
   let running: Promise<void> | undefined;
   const purge = () => {
     running ??= purgeTrash(database, trashRetentionSeconds)
-      .catch((error: Error) => log('debug', 'trash_not_purged', describeError(error)))
+      .catch((error: Error) => log('warn', 'trash_not_purged', describeError(error)))
       .finally(() => {
         running = undefined;
       });

@@ -278,6 +278,61 @@ describe('a tree', () => {
     expect(items).toMatchObject([{ title: 'New', project_id: target.id }]);
   });
 
+  test('of more than 1,000 subtasks is neither deleted nor moved at once', async () => {
+    const own = await ada.createProject();
+    const target = await ada.createProject();
+    const [top, other] = [await ada.createTask(own.id), await ada.createTask(own.id)];
+    const child = await subtaskOf(top);
+    await api.sql`insert into tasks (id, project_id, title, parent_id)
+      select gen_random_uuid(), ${own.id}, 'Below', ${child.id} from generate_series(1, 1000)`;
+    const deletion = { op: 'delete', task_id: top.id };
+    const refusals = [
+      await ada.delete(`/tasks/${top.id}`),
+      await ada.patch(`/tasks/${top.id}`, { project_id: target.id }),
+      await ada.post('/tasks/batch', { operations: [deletion] }),
+      await ada.post('/tasks/batch', {
+        operations: [{ ...deletion, task_id: other.id }, deletion],
+      }),
+    ];
+    for (const { status, body } of refusals) {
+      expect([status, body.code]).toEqual([409, 'conflict']);
+      expect(body.detail).toContain('more than 1000 subtasks');
+    }
+    const { items } = (await ada.get(`/tasks/${child.id}/subtasks?limit=1`)).body;
+    await ada.delete(`/tasks/${items[0].id}`);
+    expect((await ada.delete(`/tasks/${top.id}`)).status).toBe(204);
+    expect((await ada.get(`/tasks/count?project_id=${own.id}`)).body.count).toBe(1);
+    await ada.delete('/trash');
+  });
+
+  test('is changed by batches and single requests at once without a deadlock', async () => {
+    const own = await ada.createProject();
+    const tasks: Json[] = [];
+    for (let n = 0; n < 12; n += 1) tasks.push(await ada.createTask(own.id));
+    const pick = () => tasks[Math.floor(Math.random() * tasks.length)].id;
+    const change = () => (Math.random() < 0.5 ? { after: pick() } : { parent_id: pick() });
+    const writers = Array.from({ length: 12 }, async (_, writer) => {
+      const statuses: number[] = [];
+      for (let round = 0; round < 12; round += 1) {
+        const [one, two] = [pick(), pick()];
+        const operations = [
+          { op: 'create', project_id: own.id, title: 'New', parent_id: pick() },
+          { op: 'update', task_id: one, ...change() },
+          ...(one === two ? [] : [{ op: 'update', task_id: two, ...change(), title: 'x' }]),
+        ];
+        const answer =
+          writer % 2 === 0
+            ? await ada.post('/tasks/batch', { operations })
+            : await ada.patch(`/tasks/${one}`, { ...change(), title: 'y' });
+        statuses.push(answer.status);
+      }
+      return statuses;
+    });
+    const statuses = new Set((await Promise.all(writers)).flat());
+    expect([...statuses].filter((status) => ![200, 422].includes(status))).toEqual([]);
+    await assertForest();
+  });
+
   test('has no cycle and no lost task after 50 writers have moved its tasks at once', async () => {
     const own = await ada.createProject();
     const tasks: Json[] = [];
