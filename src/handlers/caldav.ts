@@ -1,5 +1,5 @@
 /** Projects as the task lists of a user's CalDAV clients: each has a name in the user's home, and a token for its changes. */
-import { and, eq, isNull, max, or, type SQL, sql } from 'drizzle-orm';
+import { and, eq, isNull, max, notExists, or, type SQL, sql } from 'drizzle-orm';
 import { visibleTo } from '../db/authorization.ts';
 import type { Database } from '../db/database.ts';
 import { onViolation } from '../db/errors.ts';
@@ -162,9 +162,23 @@ export async function createCollection(
     { dav_collections_pkey: taken },
     db.transaction(async (tx) => {
       const { row: project } = await createProject(tx, user, input);
+      await forgetUnseen(tx, user, name);
       await tx.insert(dav_collections).values({ user_id: user.id, name, project_id: project.id });
     }),
   );
+}
+
+/** Frees a name that the user gave to a project that they see no more. Restored, it is known by its id. */
+async function forgetUnseen(tx: Database, user: CurrentUser, name: string) {
+  const isSeen = tx
+    .select({ project_id: project_members.project_id })
+    .from(project_members)
+    .where(visibleTo(user, dav_collections.project_id));
+  await tx
+    .delete(dav_collections)
+    .where(
+      and(eq(dav_collections.user_id, user.id), eq(dav_collections.name, name), notExists(isSeen)),
+    );
 }
 
 function nothingFound(error: unknown): undefined {

@@ -436,6 +436,27 @@ describe('a list that a client makes', () => {
     expect((await read()).description).toBeNull();
   });
 
+  test('takes the name of one that was deleted', async () => {
+    const { ada, dav } = await open();
+    const path = '/dav/projects/tasks/';
+    const make = () => dav.send('MKCALENDAR', path);
+    expect([(await make()).status, (await make()).status]).toEqual([201, 405]);
+    const idOf = async () => {
+      const { items } = (await ada.get('/projects/')).body;
+      return items.find(({ name }: { name: string }) => name === 'tasks')?.id;
+    };
+    const first = await idOf();
+    await ada.delete(`/projects/${first}`);
+    expect((await make()).status).toBe(201);
+    await dav.put(`${path}1.ics`, todoText('1', 'SUMMARY:In the second'));
+    expect((await ada.get(`/tasks/projects/${await idOf()}`)).body.items.length).toBe(1);
+    // Restored, the first is known by its id.
+    await ada.post(`/trash/${first}/restore`);
+    expect((await dav.get(`/dav/projects/${first}/1.ics`)).status).toBe(404);
+    expect((await dav.find(`/dav/projects/${first}/`)).status).toBe(207);
+    expect((await dav.get(`${path}1.ics`)).status).toBe(200);
+  });
+
   test('is not deleted by a client', async () => {
     const { dav, list } = await open();
     const { status, headers } = await dav.delete(list);
@@ -648,6 +669,18 @@ describe('synchronization', () => {
     await dav.put(`${list}gone.ics`, todoText('gone'));
     const third = await dav.sync(list, second.syncToken);
     expect(seen(third, list)).toEqual({ [`${task.id}.ics`]: false, 'gone.ics': true });
+  });
+
+  test('has a name once, where another item has that of one that is gone', async () => {
+    const { ada, project, dav, list } = await open();
+    const task = await ada.createTask(project.id);
+    const name = `${task.id}.ics`;
+    const { text } = await dav.get(list + name);
+    const { syncToken } = await dav.sync(list);
+    await dav.delete(list + name);
+    expect((await dav.put(list + name, text)).status).toBe(201);
+    const { responses } = await dav.sync(list, syncToken);
+    expect(responses.map(({ href, status }) => [href, status])).toEqual([[list + name, undefined]]);
   });
 
   test('has a token that changes with the list alone', async () => {
