@@ -305,6 +305,13 @@ async function namesOfGone(
     .select({ id: dav_items.task_id, name: dav_items.name })
     .from(dav_items)
     .where(and(eq(dav_items.project_id, projectId), inArray(dav_items.task_id, [...ids])));
-  const names = new Map(rows.map(({ id, name }) => [id, name]));
-  return ids.map((id) => names.get(id) ?? defaultName(id));
+  const given = new Map(rows.map(({ id, name }) => [id, name]));
+  const names = ids.map((id) => given.get(id) ?? defaultName(id));
+  const present = await db
+    .select(tagColumns)
+    .from(tasks)
+    .leftJoin(dav_items, itemOfTask)
+    .where(and(eq(tasks.project_id, projectId), isNamed(projectId, names)));
+  const taken = new Set(present.map((row) => asTag(row).name));
+  return names.filter((name) => !taken.has(name));
 }
