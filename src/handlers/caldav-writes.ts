@@ -1,6 +1,6 @@
 /** Writes of CalDAV clients. A task and what the client wrote of it change in one transaction. */
 // Decision: docs/decisions/43-caldav-texts.md
-import { and, eq, isNotNull, isNull, lt, or, sql } from 'drizzle-orm';
+import { and, eq, isNull, lt, not, sql } from 'drizzle-orm';
 import {
   actorOf,
   projectWriteAccess,
@@ -13,7 +13,7 @@ import {
 import type { Database } from '../db/database.ts';
 import { onViolation } from '../db/errors.ts';
 import { bumpVersion } from '../db/row-values.ts';
-import { dav_items, tasks } from '../db/schema.ts';
+import { dav_items, tasks, trashed_tasks } from '../db/schema.ts';
 import { taskColumns } from '../db/visible-columns.ts';
 import { Problem, unmet } from '../errors/problem.ts';
 import {
@@ -177,7 +177,10 @@ async function createNamedTask(
   return row;
 }
 
-/** Makes room for an item whose name or UID another one had, and clears away names that no client can ask for any more. */
+/**
+ * Makes room for an item whose name or UID one had that is gone, and clears away names that no client can ask for any more. A task in
+ * the trash keeps its text, under another name.
+ */
 async function forgetGone(
   tx: Database,
   projectId: string,
@@ -185,25 +188,25 @@ async function forgetGone(
   uid: string,
   retentionSeconds: number,
 ) {
+  await tx.execute(sql`select free_dav_name(${projectId}::uuid, ${name}, ${uid})`);
   // A task that was restored from the trash has its row again.
-  const isGone = and(
-    isNotNull(dav_items.removed_at),
-    sql`not exists (select from ${tasks} where ${tasks.id} = ${dav_items.task_id}
-      and ${tasks.project_id} = ${dav_items.project_id})`,
-  );
+  const isIn = (table: typeof tasks | typeof trashed_tasks) =>
+    sql`exists (select from ${table} where ${table.id} = ${dav_items.task_id} and ${table.project_id} = ${dav_items.project_id})`;
   const expired = tx
-    .select({ task_id: dav_items.task_id })
+    .select({ task_id: dav_items.task_id, project_id: dav_items.project_id })
     .from(dav_items)
-    .where(lt(dav_items.removed_at, sql`now() - make_interval(secs => ${retentionSeconds}::int)`))
+    .where(
+      and(
+        lt(dav_items.removed_at, sql`now() - make_interval(secs => ${retentionSeconds}::int)`),
+        not(isIn(tasks)),
+        not(isIn(trashed_tasks)),
+      ),
+    )
     .orderBy(dav_items.removed_at)
     .limit(SWEPT_MAX);
-  const isNamesake = and(
-    eq(dav_items.project_id, projectId),
-    or(eq(dav_items.name, name), eq(dav_items.uid, uid)),
-  );
   await tx
     .delete(dav_items)
-    .where(and(isGone, or(isNamesake, sql`${dav_items.task_id} = any(array(${expired}))`)));
+    .where(sql`(${dav_items.task_id}, ${dav_items.project_id}) in (${expired})`);
 }
 
 async function storeText(

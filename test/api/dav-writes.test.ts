@@ -756,7 +756,7 @@ describe('synchronization', () => {
   });
 
   test('old names are cleared away by later writes', async () => {
-    const { dav, list } = await open();
+    const { ada, dav, list } = await open();
     await dav.put(`${list}old.ics`, todoText('old'));
     await dav.delete(`${list}old.ics`);
     const names = async () =>
@@ -767,7 +767,12 @@ describe('synchronization', () => {
     expect(await names()).toEqual(['new.ics', 'old.ics']);
     await api.sql`update dav_items set removed_at = now() - interval '1 year' where name = 'old.ics'`;
     await dav.put(`${list}newer.ics`, todoText('newer'));
-    expect(await names()).toEqual(['new.ics', 'newer.ics']);
+    // It can still be restored.
+    expect(await names()).toEqual(['new.ics', 'newer.ics', 'old.ics']);
+    const [{ id }] = (await ada.get('/trash')).body.items;
+    expect((await ada.delete(`/trash/${id}`)).status).toBe(204);
+    await dav.put(`${list}newest.ics`, todoText('newest'));
+    expect(await names()).toEqual(['new.ics', 'newer.ics', 'newest.ics']);
   });
 });
 

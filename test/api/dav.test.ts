@@ -531,6 +531,46 @@ describe('what the API does not know', () => {
     expect(linesOf((await dav.get(`${list}1.ics`)).text)).toEqual(linesOf(text));
   });
 
+  test('in the trash stays whole where another item gets its name and UID', async () => {
+    const { ada, dav, list, tasks } = await open();
+    await dav.put(`${list}1.ics`, text);
+    const [{ id }] = await tasks();
+    await dav.delete(`${list}1.ics`);
+    await api.sql`update dav_items set removed_at = now() - interval '1 year' where task_id = ${id}`;
+    expect((await dav.put(`${list}1.ics`, todoText('1', 'X-SECOND:1'))).status).toBe(201);
+    const other = await ada.createProject('Bath');
+    await dav.put(`${listOf(other)}1.ics`, todoText('1', 'SUMMARY:Moved'));
+    const [moved] = (await ada.get(`/tasks/projects/${other.id}`)).body.items;
+    await dav.delete(`${list}1.ics`);
+    // A task that comes from another project takes them as well.
+    const projectId = list.split('/')[3];
+    await ada.patch(`/tasks/${moved.id}`, { project_id: projectId });
+    expect((await dav.get(`${list}1.ics`)).text).toContain('SUMMARY:Moved');
+    for (const { id } of (await ada.get('/trash/')).body.items)
+      expect((await ada.post(`/trash/${id}/restore`)).status).toBeLessThan(300);
+    const names = Object.keys(await dav.tags(list));
+    const texts = await Promise.all(names.map(async (name) => (await dav.get(list + name)).text));
+    for (const line of ['TRIGGER:-PT15M', 'X-SECOND:1'])
+      expect(texts.filter((one) => one.includes(line)).length).toBe(1);
+    const uids = texts.map((one) => one.match(/^UID:.*$/m)?.[0]);
+    expect([names.length, new Set(uids).size]).toEqual([3, 3]);
+    expect(names).toContain('1.ics');
+  });
+
+  test('that was deleted is made again under its own id', async () => {
+    const { ada, project, dav, list } = await open();
+    const { id } = await ada.createTask(project.id);
+    const path = `${list}${id}.ics`;
+    const { text } = await dav.get(path);
+    await dav.put(path, text.replace('END:VTODO', 'X-A:1\r\nEND:VTODO'));
+    await dav.delete(path);
+    expect((await dav.put(path, text)).status).toBe(201);
+    await ada.post(`/trash/${id}/restore`);
+    const names = Object.keys(await dav.tags(list));
+    const texts = await Promise.all(names.map(async (name) => (await dav.get(list + name)).text));
+    expect(texts.map((one) => one.includes('X-A:1')).sort()).toEqual([false, true]);
+  });
+
   test('in a project that has the name or the UID already, gets others', async () => {
     const { ada, dav, list, tasks } = await open();
     const other = await ada.createProject('Bath');
