@@ -439,7 +439,7 @@ describe('a list that a client makes', () => {
   test('takes the name of one that was deleted', async () => {
     const { ada, dav } = await open();
     const path = '/dav/projects/tasks/';
-    const make = () => dav.send('MKCALENDAR', path);
+    const make = () => dav.send('MKCOL', path, mkcol(TYPE));
     expect([(await make()).status, (await make()).status]).toEqual([201, 405]);
     const idOf = async () => {
       const { items } = (await ada.get('/projects/')).body;
