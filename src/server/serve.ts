@@ -139,11 +139,11 @@ export async function serve(
     }
     const app = createApp(platform);
     const { requests } = pool;
-    const stopPurge = startTrashPurge(platform);
     const place = { setting: 'PORT', port, shared } as const;
     const server = listen(settings, place, (request) =>
       inRequest(request, () => requests.run(() => app.fetch(request))),
     );
+    const stopPurge = startTrashPurge(platform);
     /** Waits up to this time for requests in flight, then closes everything. */
     const finish = async (timeoutMs: number) => {
       stopPurge();

@@ -1,3 +1,4 @@
+import { parseDatabaseError } from '../lib/database-error.ts';
 import { describeError } from '../lib/describe-error.ts';
 import type { Platform } from '../platform.ts';
 import { purgeTrash } from '../postgres/purge-trash.ts';
@@ -14,7 +15,11 @@ export function startTrashPurge({
   let running: Promise<void> | undefined;
   const purge = () => {
     running ??= purgeTrash(database, trashRetentionSeconds)
-      .catch((error: Error) => log('warn', 'trash_not_purged', describeError(error)))
+      // An outage has a line of its own, and the next purge follows in a minute.
+      .catch((error: Error) => {
+        const isOutage = parseDatabaseError(error)?.unavailable ?? false;
+        log(isOutage ? 'debug' : 'warn', 'trash_not_purged', describeError(error));
+      })
       .finally(() => {
         running = undefined;
       });
