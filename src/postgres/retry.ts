@@ -25,7 +25,7 @@ export async function retryRead<T>(text: string, attempt: () => Promise<T>): Pro
 
 /** Functions that write, send or lock. Statements that call one count as writes. */
 const WRITING_FUNCTIONS =
-  /\b(sequence_events|(delete|record)_comments_of|nextval|setval|set_config|pg_notify|pg_(try_)?advisory_\w+|pg_logical_emit_message|pg_(cancel|terminate)_backend|lo_\w+)\s*\(/i;
+  /\b(sequence_events|(delete|record)_comments_of|free_dav_name|nextval|setval|set_config|pg_notify|pg_(try_)?advisory_\w+|pg_logical_emit_message|pg_(cancel|terminate)_backend|lo_\w+)\s*\(/i;
 
 /** Whether a statement reads, and nothing else. In doubt it writes. */
 export const isRead = (text: string): boolean =>
