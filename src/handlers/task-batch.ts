@@ -231,7 +231,7 @@ async function lockReferencedRows(
     if (one.op === 'update' && one.project_id)
       targets.set(one.task_id.toLowerCase(), one.project_id.toLowerCase());
   if (!isRefused && operations.some(changesTree)) await lockTrees(tx, seen);
-  const carriedIds = await idsBelow(tx, [...targets.keys()]);
+  const carriedIds = isRefused ? [] : await idsBelow(tx, [...targets.keys()], seen);
   const found = tx
     .select(taskColumns)
     .from(tasks)
@@ -314,12 +314,21 @@ async function lockTrees(tx: Database, projectIds: readonly string[]) {
     ) sorted`);
 }
 
-/** Returns the ids of all tasks below these. One that comes below them afterwards makes PostgreSQL refuse the write. */
-async function idsBelow(tx: Database, ids: readonly string[]): Promise<string[]> {
+/**
+ * Returns the ids of all tasks below those of these that are in projects which the user sees. One that comes below them
+ * afterwards makes PostgreSQL refuse the write.
+ * @throws {Problem} `conflict` where they are too many.
+ */
+async function idsBelow(
+  tx: Database,
+  ids: readonly string[],
+  projectIds: readonly string[],
+): Promise<string[]> {
   if (ids.length === 0) return [];
   const rows = await tx.execute(sql`
     with recursive below as (
-      select ${tasks.id} from ${tasks} where ${anyOf(tasks.parent_id, ids)}
+      select ${tasks.id} from ${tasks}
+      where ${anyOf(tasks.parent_id, ids)} and ${anyOf(tasks.project_id, projectIds)}
       union select ${tasks.id} from below join ${tasks} on ${tasks.parent_id} = below.id
     ) select id from below limit ${TREE_TASKS_MAX + 1}`);
   const found = [...(rows as unknown as Iterable<{ id: string }>)].map(({ id }) => id);

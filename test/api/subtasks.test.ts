@@ -298,6 +298,13 @@ describe('a tree', () => {
       expect([status, body.code]).toEqual([409, 'conflict']);
       expect(body.detail).toContain('more than 1000 subtasks');
     }
+    // A user who does not see the task learns nothing of it.
+    const eve = await api.person();
+    const elsewhere = await eve.createProject();
+    const move = { project_id: elsewhere.id };
+    expect((await eve.patch(`/tasks/${top.id}`, move)).status).toBe(404);
+    const moveInBatch = { op: 'update', task_id: top.id, ...move };
+    expect((await eve.post('/tasks/batch', { operations: [moveInBatch] })).status).toBe(404);
     const { items } = (await ada.get(`/tasks/${child.id}/subtasks?limit=1`)).body;
     await ada.delete(`/tasks/${items[0].id}`);
     expect((await ada.delete(`/tasks/${top.id}`)).status).toBe(204);
