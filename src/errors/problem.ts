@@ -281,6 +281,12 @@ export const unmet = (condition: WebdavCondition, conditionHref?: string) =>
     ...(conditionHref !== undefined && { conditionHref }),
   });
 
+/** Returns the 422 for each of some errors, by the names under which the errors stand, such as those of constraints. */
+export const problemsOf = (errors: Record<string, FieldError>): Record<string, () => Problem> =>
+  Object.fromEntries(
+    Object.entries(errors).map(([name, error]) => [name, () => validationProblem([error])]),
+  );
+
 /** Returns a 422 that names the fields; its detail counts them. */
 export function validationProblem(errors: FieldError[]): Problem {
   const detail =

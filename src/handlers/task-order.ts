@@ -5,7 +5,7 @@ import type { Database } from '../db/database.ts';
 import { bumpVersion } from '../db/row-values.ts';
 import { tasks } from '../db/schema.ts';
 import { taskColumns } from '../db/visible-columns.ts';
-import { type Problem, validationProblem } from '../errors/problem.ts';
+import { problemsOf, validationProblem } from '../errors/problem.ts';
 import { findSecondPlace, placeErrors, type Task, type TaskPatch } from '../schemas/tasks.ts';
 
 /** Right after a task or right before it; without one, before all others or after them. */
@@ -28,13 +28,7 @@ export function placeIn(patch: Pick<TaskPatch, 'after' | 'before'>, location: st
 }
 
 /** Returns the problems of a place. @param location of the field: `body.after`. */
-export const placeRefusals = (location: string): Record<string, () => Problem> =>
-  Object.fromEntries(
-    Object.entries(placeErrors(location)).map(([constraint, error]) => [
-      constraint,
-      () => validationProblem([error]),
-    ]),
-  );
+export const placeRefusals = (location: string) => problemsOf(placeErrors(location));
 
 /** Puts a task, which is locked, in its place. @returns the task as it is now. */
 export async function putTask(

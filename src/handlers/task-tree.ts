@@ -6,7 +6,7 @@ import type { Database } from '../db/database.ts';
 import { arrayLiteral } from '../db/full-text.ts';
 import { prepared, type QueryParams, rawQuery } from '../db/prepared.ts';
 import { project_members, tasks } from '../db/schema.ts';
-import { Problem, validationProblem } from '../errors/problem.ts';
+import { Problem, problemsOf, validationProblem } from '../errors/problem.ts';
 import type { CurrentUser } from '../schemas/current-user.ts';
 import { parentErrors, type Task, type TaskPatch, unknownBlockerError } from '../schemas/tasks.ts';
 import { isOpen } from './task-filters.ts';
@@ -41,13 +41,7 @@ const selectLarge = prepared((db, { task_id }: QueryParams<{ task_id: string }>)
 );
 
 /** Returns the problems of the constraints on the parent. @param location of the field: `body.parent_id`. */
-export const parentRefusals = (location: string): Record<string, () => Problem> =>
-  Object.fromEntries(
-    Object.entries(parentErrors(location)).map(([constraint, error]) => [
-      constraint,
-      () => validationProblem([error]),
-    ]),
-  );
+export const parentRefusals = (location: string) => problemsOf(parentErrors(location));
 
 /**
  * Refuses blockers that the user does not see, and a task that blocks itself.
