@@ -4,13 +4,18 @@
 # If-Match: the hash of the old task was missing before the import, so it counts as deleted here. What is left is calcurse's own
 # task, which has no due date and no categories. The documented rule is to keep what was changed on the server. A server
 # cannot refuse it, because the condition holds; a trash brings the task back.
-# Needs calcurse (Debian). Prints its version and the requests of the run. Exits with 1 when that has changed.
+# Takes calcurse and its library, at these versions of Debian 12, into the temporary folder. Prints its version and the requests of the
+# run. Exits with 1 when that has changed.
 set -euo pipefail
 
 folder=$(mktemp -d)
 server=
 trap '[ -z "$server" ] || kill "$server"; rm -rf "$folder"' EXIT
 export HOME=$folder TZ=UTC LC_ALL=C.UTF-8
+mkdir "$folder/packages"
+(cd "$folder/packages" && apt-get download -qq calcurse=4.7.1-1 python3-httplib2=0.20.4-3 python3-pyparsing 2>/dev/null)
+for package in "$folder"/packages/*.deb; do dpkg-deb -x "$package" "$folder/root"; done
+export PATH=$folder/root/usr/bin:$PATH PYTHONPATH=$folder/root/usr/lib/python3/dist-packages
 cat >"$folder/server.py" <<'SCRIPT'
 import re, sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -62,7 +67,7 @@ mkdir -p "$folder/.config/calcurse/caldav"
 printf '[General]\nHostname = 127.0.0.1:%s\nPath = /list/\nHTTPS = No\nDryRun = No\nSyncFilter = todo\n[Auth]\nUsername = a\nPassword = b\n' \
   "$port" >"$folder/.config/calcurse/caldav/config"
 
-sync() { /usr/bin/python3 /usr/bin/calcurse-caldav "$@"; }
+sync() { /usr/bin/python3 "$folder/root/usr/bin/calcurse-caldav" "$@"; }
 calcurse --version | head -n 1
 sync --init=keep-remote >/dev/null
 sed -i 's/Before/After/' "$folder/.local/share/calcurse/todo"
