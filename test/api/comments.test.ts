@@ -196,7 +196,7 @@ describe('who may', () => {
     expect((await viewer.get(`/comments/${made.id}`)).body.body).toBe('y');
   });
 
-  test('the author edits, the author and the owner delete, nobody else', async () => {
+  test('the author edits, the author and the owner delete, and no other user', async () => {
     const { owner, editor, viewer, project, task } = await kitchen();
     await owner.patch(`/projects/${project.id}`, { viewers_may_comment: true });
     const place = async (who: Persona) => `/comments/${(await comment(who, task.id)).id}`;

@@ -325,7 +325,7 @@ describe('an item', () => {
     expect(lines).toContain('PRIORITY:1');
   });
 
-  test('without a summary, or with one that nobody sees, has a title', async () => {
+  test('without a summary, or with an invisible one, has a title', async () => {
     const { dav, list, tasks } = await open();
     await dav.put(`${list}1.ics`, todoText('1'));
     await dav.put(`${list}2.ics`, todoText('2', 'SUMMARY: \u200b'));

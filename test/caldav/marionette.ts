@@ -64,7 +64,7 @@ export async function openMarionette(port: number): Promise<Marionette> {
   };
 }
 
-/** Connects once somebody listens. */
+/** Connects once the program listens. */
 async function connectTo(port: number): Promise<Socket> {
   for (let tries = 0; ; tries += 1) {
     const socket = connect({ port, host: '127.0.0.1' });

@@ -323,7 +323,7 @@ test('patches of many tasks share a statement; of one task, each is a statement 
   ]);
   expect(statements).toHaveLength(2);
   const [first] = crowd;
-  if (!first) throw new Error('somebody');
+  if (!first) throw new Error('one user');
   const again = await Promise.all(
     [1, 2, 3, 4].map((priority) =>
       patchTask(db, first.user, tasks[0].id, { priority, due_at: null }, undefined),
@@ -638,9 +638,9 @@ test('a creation that is refused among others does not use up its key', async ()
 
 test('a client that hangs up while its call shares a statement leaves its write whole or absent, and the others theirs', async () => {
   const [leaving, bob] = [await api.person(), await api.person()];
-  const [hers, his] = [await leaving.createProject(), await bob.createProject()];
-  const left = await leaving.createTask(hers.id);
-  const tasks = await Promise.all(Array.from({ length: 9 }, () => bob.createTask(his.id)));
+  const [ofLeaving, ofBob] = [await leaving.createProject(), await bob.createProject()];
+  const left = await leaving.createTask(ofLeaving.id);
+  const tasks = await Promise.all(Array.from({ length: 9 }, () => bob.createTask(ofBob.id)));
   const [first, ...rest] = tasks;
   const release = await openTransaction(
     api,
@@ -658,12 +658,12 @@ test('a client that hangs up while its call shares a statement leaves its write 
   }).catch(() => 'gone');
   const patched = rest.map(({ id }) => bob.patch(`/tasks/${id}`, { title: 'Beside' }));
   expect((await Promise.all(patched)).map(({ status }) => status)).toEqual(rest.map(() => 200));
-  await waitFor('her statement waits', async () => (await countWaiting(api.sql)) === 2);
+  await waitFor('the abandoned statement waits', async () => (await countWaiting(api.sql)) === 2);
   hangUp.abort();
   expect(await abandoned).toBe('gone');
-  // While her statement waits, and after it.
+  // While the abandoned statement waits, and after it.
   const again = [...rest, left].map(({ id, project_id }) =>
-    (project_id === hers.id ? leaving : bob).patch(`/tasks/${id}`, { priority: 4 }),
+    (project_id === ofLeaving.id ? leaving : bob).patch(`/tasks/${id}`, { priority: 4 }),
   );
   expect((await Promise.all(again.slice(0, -1))).map(({ body }) => body.version)).toEqual(
     rest.map(() => 3),
