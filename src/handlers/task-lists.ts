@@ -70,6 +70,8 @@ import { readTask } from './tasks.ts';
 
 /** A search walks up to this many rows of the index of the sort of a project before it reads the index of words. */
 const WALKED_ROWS_MAX = 8000;
+/** A search in comments with labels reads up to this many tasks of a project that have the labels before it reads comments. */
+const LABELLED_ROWS_MAX = 20_000;
 /**
  * Over several projects it walks only where a match is among the first rows. The projects share as many of these as one
  * walk has; with fewer than this a project, the index of words is faster.
@@ -420,6 +422,7 @@ function pageOf(
 }
 
 const WALKED_ROWS = sql.raw(String(WALKED_ROWS_MAX));
+const LABELLED_ROWS = sql.raw(String(LABELLED_ROWS_MAX));
 
 /** The tasks of a project in the order of the list, as far as a search walks. */
 interface Walk {
@@ -458,7 +461,9 @@ const rowsToWalk = (size: SQL, walk: Walk, matches: SQL) => {
 
 /**
  * The tasks of a project that have the words. The other filters come after these (`offset 0`): otherwise PostgreSQL reads
- * their indexes, too, for all projects and to the end, beside that of words.
+ * their indexes, too, for all projects and to the end, beside that of words. A search in comments reads the tasks that have
+ * the labels, where they are few, and looks for the words in their comments; otherwise it reads the comments that have the
+ * words. PostgreSQL cannot choose: over several projects it does not know the project when it plans.
  */
 function withWords(filters: QueryParams<Filters>, projectId: SQL, isNeeded: SQL): SQL {
   const { query, within } = filters;
@@ -468,11 +473,23 @@ function withWords(filters: QueryParams<Filters>, projectId: SQL, isNeeded: SQL)
     where ${isAsked} and ${taskWordsMatchIn(sql`${query}::text`, projectId)}
     offset 0`;
   const own = (match: typeof taskWordsMatch) => ownTextsMatch(filters, within, projectId, match);
-  return sql`(select ${tasks}.* from ${tasks} where ${isAsked} and ${own(taskWordsMatchIn)} offset 0)
+  const labels = sql`${within.labels}::text`;
+  const wanted = sql`${isAsked} and ${within.comments}::boolean`;
+  const areFew = sql`(select count(*) from labelled) <= ${LABELLED_ROWS}`;
+  return sql`
+    with labelled as materialized (
+      select ${tasks.id} from ${tasks}
+      where ${wanted} and ${labels} is not null and ${taskWordsMatchIn(labels, projectId)} limit ${LABELLED_ROWS} + 1
+    )
+    (select ${tasks}.* from ${tasks} where ${isAsked} and ${own(taskWordsMatchIn)} offset 0)
     union all (
+      select ${tasks}.* from labelled join ${tasks} on ${tasks.id} = labelled.id
+      where ${areFew} and ${own(taskWordsMatch)} is not true
+      offset 0
+    ) union all (
       select ${tasks}.* from ${tasks} join (
         select distinct ${comments.task_id} as id from ${comments}
-        where ${isAsked} and ${within.comments}::boolean
+        where ${wanted} and (${labels} is null or not ${areFew})
           and ${commentWordsMatchIn(sql`${within.words}::text`, projectId)}
         offset 0
       ) commented on commented.id = ${tasks.id}

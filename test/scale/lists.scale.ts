@@ -17,11 +17,18 @@ const FEW = 1 / 10;
 const ANY_WAY_ROWS = 1000;
 /** A search walks up to this many rows in the order of the list, reading each twice, before it reads the index of words. */
 const WALKED_ROWS_MAX = 8000;
-/** Among them, a search in comments reads the comments once. */
-const walkedRows = (parameters: string, tasks: number) =>
-  /\b(q|label)=/.test(parameters)
-    ? (/\bin=/.test(parameters) ? 3 : 2) * Math.min(tasks, WALKED_ROWS_MAX)
-    : 0;
+/** With labels, a search in comments reads up to this many tasks that have them, before it reads the comments. */
+const LABELLED_ROWS_MAX = 20_000;
+/** Among the rows that it walks, a search in comments reads the comments once. */
+function walkedRows(parameters: string, tasks: number) {
+  const [isSearch, inComments, hasLabels] = [/\b(q|label)=/, /\bin=\S*comments/, /\blabel=/].map(
+    (pattern) => pattern.test(parameters),
+  );
+  if (!isSearch) return 0;
+  const walked = (inComments ? 3 : 2) * Math.min(tasks, WALKED_ROWS_MAX);
+  // The tasks, and their rows once more with their comments.
+  return walked + (inComments && hasLabels ? 3 * Math.min(tasks, LABELLED_ROWS_MAX) : 0);
+}
 
 /** A list is explained many times over. */
 setDefaultTimeout(300_000);
