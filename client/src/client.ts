@@ -79,7 +79,7 @@ export function createClient(serverUrl: string, options: ClientOptions = {}) {
     const attempt = (token: string | undefined) => {
       const copy = request.clone() as Request;
       if (token !== undefined) copy.headers.set('authorization', `Bearer ${token}`);
-      return send(copy, sending);
+      return send(copy, sending, request.signal);
     };
     return attempt(token).catch(async (error) => {
       const hasEnded = error instanceof ProblemError && error.status === 401;

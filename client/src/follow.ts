@@ -43,7 +43,7 @@ export async function* follow(
     try {
       const response = await open(cursor, connection.signal);
       failures = 0;
-      for await (const { id, data, retry } of messagesOf(response, end)) {
+      for await (const { id, data, retry } of messagesOf(response, connection)) {
         if (retry) reconnectMs = waitMs = Number(retry) || reconnectMs;
         if (id) cursor = id;
         // A message without data moves the cursor alone.
@@ -66,18 +66,24 @@ export async function* follow(
 
 const isTemporary = ({ status }: ProblemError) => status >= 500 || status === 429;
 
-/** Yields the messages of one connection, with the line ends that the server writes. */
-async function* messagesOf(response: Response, end: () => void): AsyncGenerator<Message> {
+/** Yields the messages of one connection until it is aborted, with the line ends that the server writes. */
+async function* messagesOf(response: Response, connection: AbortController) {
   const reader = response.body?.getReader();
   const decoder = new TextDecoder();
+  // The signal of a request may not reach the body of its response: Node forgets what is between them (nodejs/undici#4068).
+  const cancel = () => void reader?.cancel().catch(() => undefined);
+  connection.signal.addEventListener('abort', cancel);
+  if (connection.signal.aborted) cancel();
   for (let text = ''; reader; ) {
-    const silence = setTimeout(end, SILENCE_MS);
+    const silence = setTimeout(() => connection.abort(), SILENCE_MS);
     const { value, done } = await reader.read().finally(() => clearTimeout(silence));
     // A message without its empty line is incomplete: it comes again.
     if (done) return;
     const messages = (text + decoder.decode(value, { stream: true })).split('\n\n');
     text = messages.pop() ?? '';
     for (const message of messages)
-      yield Object.fromEntries(message.split('\n').map((line) => line.split(/: ?(.*)/s, 2)));
+      yield Object.fromEntries(
+        message.split('\n').map((line) => line.split(/: ?(.*)/s, 2)),
+      ) as Message;
   }
 }

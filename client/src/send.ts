@@ -29,15 +29,23 @@ function isRepeatable({ method, url, headers }: Request): boolean {
   return !headers.has('if-match');
 }
 
-/** @throws {ProblemError}; and what `fetch` throws, where the network fails. */
-export async function send(request: Request, options: SendOptions): Promise<Response> {
+/**
+ * @param signal ends the request. A copy of a request needs that of the original, because Node may cut a copy off from it
+ * (nodejs/undici#4068).
+ * @throws {ProblemError}; and what `fetch` throws, where the network fails.
+ */
+export async function send(
+  request: Request,
+  options: SendOptions,
+  signal = request.signal,
+): Promise<Response> {
   const repeatable = isRepeatable(request);
   let isOutcomeUnknown = false;
   for (let attempt = 0; ; attempt += 1) {
     const isLast = attempt >= options.retries;
     let waitSeconds: number | undefined;
     try {
-      const response = await sendOnce(request, options);
+      const response = await sendOnce(request, options, signal);
       if (response.ok) return response;
       const problem = await problemOf(response);
       const { status, code, retryAfterSeconds = 0 } = problem;
@@ -50,23 +58,23 @@ export async function send(request: Request, options: SendOptions): Promise<Resp
       isOutcomeUnknown ||= !isRefusal;
       waitSeconds = problem.retryAfterSeconds;
     } catch (error) {
-      if (error instanceof ProblemError || isLast || !repeatable || request.signal.aborted)
-        throw error;
+      if (error instanceof ProblemError || isLast || !repeatable || signal.aborted) throw error;
       isOutcomeUnknown = true;
     }
-    await pause(
-      waitSeconds === undefined ? backoffMs(attempt) : waitSeconds * 1000,
-      request.signal,
-    );
-    request.signal.throwIfAborted();
+    await pause(waitSeconds === undefined ? backoffMs(attempt) : waitSeconds * 1000, signal);
+    signal.throwIfAborted();
   }
 }
 
-async function sendOnce(request: Request, { fetch, timeoutSeconds }: SendOptions) {
+async function sendOnce(
+  request: Request,
+  { fetch, timeoutSeconds }: SendOptions,
+  signal: AbortSignal,
+) {
   const connection = new AbortController();
-  const end = () => connection.abort(request.signal.reason);
-  if (request.signal.aborted) end();
-  request.signal.addEventListener('abort', end);
+  const end = () => connection.abort(signal.reason);
+  if (signal.aborted) end();
+  signal.addEventListener('abort', end);
   const timer = setTimeout(
     () => connection.abort(new DOMException('No response in time', 'TimeoutError')),
     timeoutSeconds * 1000,
