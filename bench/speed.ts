@@ -8,6 +8,8 @@
  *   --peers DIR      Fastify and FastAPI, as they are in that folder, join
  *   --clients 1,8    for all mixes, instead of the number of connections that each mix has
  *   --rate 200,1000  also an open loop: requests start at this many a second, whether or not others are answered
+ *   --pinned         PostgreSQL has a core of its own; the servers and the load share the others (Linux)
+ *   --memory         then the memory of this API after a million requests
  *   --rounds 5 --seconds 3 --mixes "list tasks,read"
  */
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
@@ -21,9 +23,11 @@ import { machineFacts, median } from './report.ts';
 import { migrateWith, startCheckout } from './speed/checkouts.ts';
 import { makeFixedData, type Person, readPeople } from './speed/data.ts';
 import { load, requireLoadTool } from './speed/load.ts';
+import { measureMemory } from './speed/memory.ts';
 import { type Mix, mixes, requestsOf } from './speed/mixes.ts';
 import { openLoad } from './speed/open-load.ts';
 import { findPeers, readPeerPeople } from './speed/peers.ts';
+import { pinPostgres, postgresPid } from './speed/pinning.ts';
 import { registerPeople } from './speed/remote.ts';
 import { type Running, startFloor, startMantou, usageOf } from './speed/servers.ts';
 
@@ -42,6 +46,8 @@ const { values: options } = parseArgs({
     mixes: { type: 'string', default: Object.keys(mixes).join(',') },
     clients: { type: 'string' },
     rate: { type: 'string' },
+    pinned: { type: 'boolean', default: false },
+    memory: { type: 'boolean', default: false },
   },
 });
 const rounds = Number(options.rounds);
@@ -72,6 +78,10 @@ interface Sample {
   failed: number;
   /** User and system time of the server's processes for one request; unknown for a server that is named by its URL. */
   cpu_us: number | undefined;
+  /** The same of PostgreSQL. */
+  postgres_us: number | undefined;
+  /** Both together. */
+  all_us: number | undefined;
   memory_mib: number | undefined;
 }
 
@@ -87,6 +97,7 @@ async function sample(
   running: Running,
   mix: Mix,
   way: Way,
+  postgres: number,
 ): Promise<Sample> {
   const { url } = running;
   const requests = requestsOf(mix, people);
@@ -101,9 +112,14 @@ async function sample(
           seconds: duration,
         });
   await send(WARM_UP_SECONDS);
-  const before = await usageOf(running.pid);
+  const pids = [running.pid, postgres];
+  const before = await Promise.all(pids.map(usageOf));
   const found = await send(seconds);
-  const after = await usageOf(running.pid);
+  const after = await Promise.all(pids.map(usageOf));
+  const [cpuUs, postgresUs] = pids.map((_, n) => {
+    const [first, last] = [before[n], after[n]];
+    return first && last && (last.cpu_us - first.cpu_us) / found.requests;
+  });
   return {
     mix,
     server: name,
@@ -112,13 +128,15 @@ async function sample(
     p50_ms: found.p50_ms,
     p99_ms: found.p99_ms,
     failed: found.failed,
-    cpu_us: before && after && (after.cpu_us - before.cpu_us) / found.requests,
-    memory_mib: after?.memory_mib,
+    cpu_us: cpuUs,
+    postgres_us: cpuUs && postgresUs,
+    all_us: cpuUs && postgresUs && cpuUs + postgresUs,
+    memory_mib: after[0]?.memory_mib,
   };
 }
 
 /** Measures all mixes of one server, those that read first. */
-async function turn(contender: Contender): Promise<Sample[]> {
+async function turn(contender: Contender, postgres: number): Promise<Sample[]> {
   const running = await contender.start();
   try {
     const samples: Sample[] = [];
@@ -128,7 +146,8 @@ async function turn(contender: Contender): Promise<Sample[]> {
     );
     await load(running.url, blend, mixes.blend.connections, FIRST_WARM_UP_SECONDS);
     for (const mix of chosen.filter((mix) => contender.mixes.includes(mix)))
-      for (const way of ways(mix)) samples.push(await sample(contender, running, mix, way));
+      for (const way of ways(mix))
+        samples.push(await sample(contender, running, mix, way, postgres));
     return samples;
   } finally {
     await running.stop();
@@ -178,7 +197,12 @@ async function measureLatency(contenders: readonly Contender[]) {
   return lines;
 }
 
-// --- The table ------------------------------------------------------------------------------------------------------
+async function memoryOf({ people, start }: Contender) {
+  const running = await start();
+  return measureMemory(running, people).finally(running.stop);
+}
+
+// --- The tables ------------------------------------------------------------------------------------------------------
 
 interface Summary {
   mix: Mix;
@@ -190,6 +214,7 @@ interface Summary {
   p50_ms: number;
   p99_ms: number;
   cpu_us: number;
+  postgres_us: number;
   memory_mib: number;
   failed: number;
 }
@@ -209,46 +234,55 @@ function summarize(samples: readonly Sample[]): Summary[] {
       p50_ms: median(of('p50_ms')),
       p99_ms: median(of('p99_ms')),
       cpu_us: median(of('cpu_us')),
+      postgres_us: median(of('postgres_us')),
       memory_mib: median(of('memory_mib')),
       failed: of('failed').reduce((sum, one) => sum + one, 0),
     };
   });
 }
 
+type Measure = 'requests_per_second' | 'p50_ms' | 'p99_ms' | 'all_us';
+
 /** Returns the median of the ratios to another server within each round, which other load disturbs least. */
 function ratio(
   samples: readonly Sample[],
   { mix, load }: Pick<Sample, 'mix' | 'load'>,
-  [a, b]: [string, string],
-  name: 'requests_per_second' | 'cpu_us',
+  server: string,
+  measure: Measure,
 ) {
   const of = (server: string) =>
     samples
       .filter((one) => one.mix === mix && one.load === load && one.server === server)
-      .map((one) => Number(one[name]));
-  const [mine, theirs] = [of(a), of(b)];
+      .map((one) => Number(one[measure]));
+  const [mine, theirs] = [of('mantou'), of(server)];
   return median(mine.map((value, round) => value / (theirs[round] ?? Number.NaN)));
 }
 
-function printTable(samples: readonly Sample[], hashes: readonly number[]) {
-  console.log(
-    '| mix | load | server | requests/s (least to most) | mantou is | p50 ms | p99 ms | CPU µs | mantou takes | MiB |',
-  );
-  console.log(`|${' --- |'.repeat(10)}`);
+function printTables(samples: readonly Sample[], hashes: readonly number[]) {
   const summaries = summarize(samples).sort(
     (a, b) =>
       chosen.indexOf(a.mix) - chosen.indexOf(b.mix) ||
       a.load.localeCompare(b.load, 'en', { numeric: true }) ||
       b.requests_per_second - a.requests_per_second,
   );
-  for (const one of summaries) {
-    const pair: [string, string] = ['mantou', one.server];
-    const faster = shown(ratio(samples, one, pair, 'requests_per_second'), 2);
-    const cheaper = shown(ratio(samples, one, pair, 'cpu_us'), 2);
-    const itself = one.server === 'mantou';
+  console.log(
+    '| mix | load | server | requests/s (least to most) | p50 ms | p99 ms | server µs | PostgreSQL µs | MiB |',
+  );
+  console.log(`|${' --- |'.repeat(9)}`);
+  for (const one of summaries)
     console.log(
-      `| ${one.mix} | ${one.load} | ${one.server} | ${one.requests_per_second.toFixed(0)} (${one.least.toFixed(0)} to ${one.most.toFixed(0)}) | ${itself ? '' : `× ${faster}`} | ${one.p50_ms.toFixed(1)} | ${one.p99_ms.toFixed(1)} | ${shown(one.cpu_us, 0)} | ${itself ? '' : `× ${cheaper}`} | ${shown(one.memory_mib, 0)} |${one.failed > 0 ? ` ${one.failed} failed` : ''}`,
+      `| ${one.mix} | ${one.load} | ${one.server} | ${one.requests_per_second.toFixed(0)} (${one.least.toFixed(0)} to ${one.most.toFixed(0)}) | ${one.p50_ms.toFixed(1)} | ${one.p99_ms.toFixed(1)} | ${shown(one.cpu_us, 0)} | ${shown(one.postgres_us, 0)} | ${shown(one.memory_mib, 0)} |${one.failed > 0 ? ` ${one.failed} failed` : ''}`,
     );
+  console.log('\n| mantou over | mix | load | requests/s | p50 | p99 | CPU of both |');
+  console.log(`|${' --- |'.repeat(7)}`);
+  const others = summaries
+    .filter(({ server }) => server !== 'mantou')
+    .sort((a, b) => a.server.localeCompare(b.server));
+  for (const one of others) {
+    const cells = (['requests_per_second', 'p50_ms', 'p99_ms', 'all_us'] as const).map((measure) =>
+      shown(ratio(samples, one, one.server, measure), 2),
+    );
+    console.log(`| ${one.server} | ${one.mix} | ${one.load} | ${cells.join(' | ')} |`);
   }
   const [way] = clientsOf('log in').map((clients) => `${clients} clients`);
   const logIns = samples.filter(
@@ -270,6 +304,8 @@ async function main() {
   requirePlotter();
   const folder = await mkdtemp(join(tmpdir(), 'mantou-bench-'));
   const postgres = await connectEmbeddedPostgres(folder);
+  const postgresServer = await postgresPid(folder);
+  if (options.pinned) await pinPostgres(postgresServer);
   const admin = new SQL({ url: postgres.url, max: 1 });
   const urlOf = (database: string) => {
     const url = new URL(postgres.url);
@@ -289,7 +325,7 @@ async function main() {
     return {
       name: url,
       people: await registerPeople(url),
-      mixes: all.filter((mix) => !['read', 'update', 'blend'].includes(mix)),
+      mixes: all.filter((mix) => !['read', 'update', 'blend', 'blend alone'].includes(mix)),
       start: async () => ({ url, pid: undefined, stop: async () => undefined }),
     };
   }
@@ -342,19 +378,26 @@ async function main() {
     const hashes: number[] = [];
     for (let round = 0; round < rounds; round += 1) {
       for (const contender of shuffled(contenders)) {
-        samples.push(...(await turn(contender)));
+        samples.push(...(await turn(contender, postgresServer)));
         console.error(`round ${round + 1}: ${contender.name}`);
       }
       if (chosen.includes('log in')) hashes.push(await hashesPerSecond());
     }
-    printTable(samples, hashes);
+    printTables(samples, hashes);
     const latency = await measureLatency(contenders.slice(0, 2));
+    const memory = options.memory ? await memoryOf(contenders[0] as Contender) : undefined;
     await mkdir(RESULTS, { recursive: true });
-    const machine = { ...(await machineFacts(postgres.url)), load: 'wrk' };
+    const machine = { ...(await machineFacts(postgres.url)), load: 'wrk', pinned: options.pinned };
     await Bun.write(
       join(RESULTS, 'speed.json'),
       JSON.stringify(
-        { machine, samples, hashes, latency: { connections: LATENCY_CONNECTIONS, lines: latency } },
+        {
+          machine,
+          samples,
+          hashes,
+          latency: { connections: LATENCY_CONNECTIONS, lines: latency },
+          memory,
+        },
         null,
         2,
       ),

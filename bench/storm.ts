@@ -13,8 +13,9 @@ import { attackRequest, attacksOf, documentedOperations } from './hostile.ts';
 import { machineFacts, median } from './report.ts';
 import { openFixedData, PASSWORD, type Person } from './speed/data.ts';
 import { type LoadResult, load } from './speed/load.ts';
+import { measureMemory } from './speed/memory.ts';
 import { type Mix, requestsOf } from './speed/mixes.ts';
-import { type Running, startMantou, usageOf } from './speed/servers.ts';
+import { type Running, startMantou } from './speed/servers.ts';
 
 const RESULTS = join(import.meta.dir, 'results');
 const ROUNDS = 5;
@@ -30,7 +31,6 @@ const SLOW_BYTE_EVERY_MS = 50;
 const ATTACKERS = 2;
 const READINESS = 300;
 const DIFFERENT_QUERIES = 10_000;
-const MEMORY_AFTER = [10_000, 100_000, 1_000_000];
 
 // --- The hostile clients, in a process of their own ----------------------------------------------------------------------------
 
@@ -198,19 +198,6 @@ function printStorms(measured: Awaited<ReturnType<typeof measureStorms>>) {
       `| ${name} | ${rate(lulls).toFixed(0)} · ${rate(storms).toFixed(0)} | ${of(lulls, 'p50_ms').toFixed(2)} · ${of(storms, 'p50_ms').toFixed(2)} | ${of(lulls, 'p99_ms').toFixed(2)} · ${of(storms, 'p99_ms').toFixed(2)} | ${ratio.toFixed(2)} | ${failed} |`,
     );
   }
-}
-
-async function measureMemory({ url, pid }: Running, people: readonly Person[]) {
-  const requests = requestsOf('blend', people);
-  const found: { requests: number; memory_mib: number }[] = [];
-  let sent = 0;
-  for (const target of MEMORY_AFTER) {
-    while (sent < target)
-      sent += (await load(url, requests, 32, target - sent > 50_000 ? 10 : 1)).requests;
-    found.push({ requests: sent, memory_mib: (await usageOf(pid))?.memory_mib ?? Number.NaN });
-    console.log(`after ${sent} requests: ${found.at(-1)?.memory_mib.toFixed(0)} MiB`);
-  }
-  return found;
 }
 
 /** Returns the memory of all backends of the pool before and after that many different queries, in MiB. */

@@ -73,24 +73,51 @@ export async function makeFixedData(
     await sql`create temp table place as
       select uuidv7() as project_id, id as user_id, n
       from users, generate_series(1, ${PROJECTS_PER_PERSON}::int) n`;
-    await sql`insert into projects (id, name, name_key, name_words, description, description_words, name_runs, description_runs, created_at, words_version)
-      select project_id, 'Project ' || n, 'project ' || length(n::text) || n, array_to_tsvector(array['project', n::text]),
-        'What project ' || n || ' is about', array_to_tsvector(array['what', 'project', n::text, 'is', 'about']), '', '',
-        now() - n * interval '1 hour', -1
-      from place`;
+    const words = (...list: string[]) => `array_to_tsvector(array[${list.join(', ')}])`;
+    const scoped = (...list: string[]) => words(...list.map((word) => `scope || ${word}`));
+    await insert(sql, 'projects', 'place', {
+      id: 'project_id',
+      name: `'Project ' || n`,
+      name_key: `'project ' || length(n::text) || n`,
+      name_words: words(`'project'`, 'n::text'),
+      description: `'What project ' || n || ' is about'`,
+      description_words: words(`'what'`, `'project'`, 'n::text', `'is'`, `'about'`),
+      name_runs: `''`,
+      description_runs: `''`,
+      created_at: `now() - n * interval '1 hour'`,
+      words_version: '-1',
+    });
     await sql`insert into project_members (project_id, user_id, role) select project_id, user_id, 'owner' from place`;
-    await sql`insert into tasks (id, project_id, created_by, title, title_key, title_words, description,
-        description_words, label_words, title_runs, description_runs, created_at, words_version)
-      select uuidv7(), project_id, user_id, 'Task ' || task, 'task ' || length(task::text) || task,
-        array_to_tsvector(array[scope || 'task', scope || task]), 'Do the thing number ' || task,
-        array_to_tsvector(array[scope || 'do', scope || 'the', scope || 'thing', scope || 'number', scope || task]), '', '', '',
-        now() - task * interval '1 minute', -1
-      from (select *, right(project_id::text, 6) as scope from place) place,
-        generate_series(1, ${TASKS_PER_PROJECT}::int) task`;
+    const tasks = `(select *, right(project_id::text, 6) as scope from place) place, generate_series(1, ${TASKS_PER_PROJECT}) task`;
+    await insert(sql, 'tasks', tasks, {
+      id: 'uuidv7()',
+      project_id: 'project_id',
+      created_by: 'user_id',
+      title: `'Task ' || task`,
+      title_key: `'task ' || length(task::text) || task`,
+      title_words: scoped(`'task'`, 'task'),
+      description: `'Do the thing number ' || task`,
+      description_words: scoped(`'do'`, `'the'`, `'thing'`, `'number'`, 'task'),
+      label_words: `''`,
+      title_runs: `''`,
+      description_runs: `''`,
+      created_at: `now() - task * interval '1 minute'`,
+      words_version: '-1',
+    });
     await sql.unsafe('vacuum (analyze)');
   } finally {
     await sql.close();
   }
+}
+
+/** Inserts rows with these values in SQL, as far as the table has the columns: another checkout may lack some. */
+async function insert(sql: SQL, table: string, from: string, values: Record<string, string>) {
+  const rows: { name: string }[] =
+    await sql`select column_name as name from information_schema.columns where table_name = ${table}`;
+  const columns = Object.keys(values).filter((column) => rows.some(({ name }) => name === column));
+  await sql.unsafe(
+    `insert into ${table} (${columns.join(', ')}) select ${columns.map((column) => values[column]).join(', ')} from ${from}`,
+  );
 }
 
 /** Returns all people, each with an access token of their session. */

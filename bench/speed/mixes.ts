@@ -69,6 +69,8 @@ export const mixes = {
   'list tasks': { make: listTasks, connections: 32 },
   read: { make: read, connections: 32 },
   blend: { make: blended, connections: 32 },
+  /** One client, which never finds another request under way. */
+  'blend alone': { make: blended, connections: 1 },
   update: { make: update, connections: 32 },
   create: { make: create, connections: 32 },
   'log in': { make: logIn, connections: 16 },
