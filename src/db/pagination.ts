@@ -81,8 +81,8 @@ export interface PageRequest<Row> {
   position: CursorPosition | undefined;
   /** How many rows to fetch: one more than the page has, which says whether there is a next one. */
   count: number;
-  /** What the cursors of the list begin with. */
-  fingerprint: string;
+  /** The name of the list, which ties its cursors to it. */
+  list: string;
 }
 
 /**
@@ -95,9 +95,9 @@ export async function parsePage<Row>(
   { cursor, limit }: Pick<PageQuery, 'cursor' | 'limit'>,
   order: SortOrder<Row>,
 ): Promise<PageRequest<Row>> {
-  const fingerprint = await fingerprintOf(list);
-  const position = cursor === undefined ? undefined : parseCursor(cursor, fingerprint, order);
-  return { order, position, count: limit + 1, fingerprint };
+  const position =
+    cursor === undefined ? undefined : parseCursor(cursor, await fingerprintOf(list), order);
+  return { order, position, count: limit + 1, list };
 }
 
 function parseCursor(cursor: string, fingerprint: string, { type }: Pick<Keyset, 'type'>) {
@@ -118,16 +118,15 @@ export function afterCursor(
 }
 
 /** Returns the page out of rows that were fetched with `count`. */
-export function toPage<Row>(
-  { order, count, fingerprint }: PageRequest<NoInfer<Row>>,
+export async function toPage<Row>(
+  { order, count, list }: PageRequest<NoInfer<Row>>,
   rows: Row[],
-): Page<Row> {
+): Promise<Page<Row>> {
   const items = rows.slice(0, count - 1);
   const last = rows.length === count ? items.at(-1) : undefined;
-  return {
-    items,
-    next_cursor: last ? encodeCursor([fingerprint, order.keyOf(last), order.idOf(last)]) : null,
-  };
+  if (last === undefined) return { items, next_cursor: null };
+  const position = [await fingerprintOf(list), order.keyOf(last), order.idOf(last)];
+  return { items, next_cursor: encodeCursor(position) };
 }
 
 // --- Whole tables, page by page --------------------------------------------------------------------------------

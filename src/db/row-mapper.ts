@@ -4,7 +4,7 @@
  * that with the one that is installed, so that an upgrade begins by reading this file.
  */
 import { Column, is, SQL } from 'drizzle-orm';
-import { PgArray, PgText } from 'drizzle-orm/pg-core';
+import { PgArray } from 'drizzle-orm/pg-core';
 import type { Database } from './database.ts';
 
 export const DRIZZLE_VERSION = '0.45.4';
@@ -91,13 +91,18 @@ function decoderOf(field: Column | SQL | SQL.Aliased) {
   const decoder = is(field, SQL.Aliased) ? field.sql : field;
   const reader = is(decoder, SQL) ? (decoder as unknown as { decoder: Column }).decoder : decoder;
   // Most columns convert nothing.
-  if (reader.mapFromDriverValue === Column.prototype.mapFromDriverValue) return undefined;
-  // Both drivers return arrays of texts as arrays.
-  if (is(reader, PgArray) && is(reader.baseColumn, PgText)) return undefined;
+  if (convertsNothing(reader)) return undefined;
   // The column of a subquery is a proxy, and each access through it costs time: the clone is none.
   const bare: Column = Object.create(
     Object.getPrototypeOf(reader),
     Object.getOwnPropertyDescriptors(reader),
   );
-  return (value: unknown) => bare.mapFromDriverValue(value);
+  const convert = (value: unknown) => bare.mapFromDriverValue(value);
+  // Drivers return some arrays as arrays, and those of other types as text.
+  return is(reader, PgArray) && convertsNothing(reader.baseColumn)
+    ? (value: unknown) => (Array.isArray(value) ? value : convert(value))
+    : convert;
 }
+
+const convertsNothing = ({ mapFromDriverValue }: Column) =>
+  mapFromDriverValue === Column.prototype.mapFromDriverValue;

@@ -70,7 +70,7 @@ export async function listLabels(
   const labels = rows.flatMap(({ name, count }) =>
     name === null || count === null ? [] : [{ name, count }],
   );
-  return { ...toPage(page, labels), more: rows[0]?.more ?? false };
+  return { ...(await toPage(page, labels)), more: rows[0]?.more ?? false };
 }
 
 interface ListParams extends Scope {

@@ -103,12 +103,12 @@ export async function listTasks(
   );
   const rows = await selectTasks(db, { ...params, project_id: projectId }, query.sort, form);
   const found = rowsOrNotFound(rows, 'task');
+  if (!query.sort.endsWith('position')) return withExpansions(db, query, await toPage(page, found));
   // The key of the order by hand is no field of a task.
   const keys = new Map(rows.map(({ task, key }) => [task?.id, key]));
-  const keyOf = query.sort.endsWith('position')
-    ? ({ id }: Task) => String(keys.get(id))
-    : page.order.keyOf;
-  return withExpansions(db, query, toPage({ ...page, order: { ...page.order, keyOf } }, found));
+  const keyOf = ({ id }: Task) => String(keys.get(id));
+  const order = { ...page.order, keyOf };
+  return withExpansions(db, query, await toPage({ ...page, order }, found));
 }
 
 /**
@@ -125,7 +125,7 @@ export async function listAllTasks(
   await assertVisible(db, user, query.project_id);
   const rows = await selectAllTasks(db, { ...params, ...scopeOf(query) }, query.sort, form);
   const found = rows.map(({ task }) => task);
-  return withExpansions(db, query, toPage(page, found));
+  return withExpansions(db, query, await toPage(page, found));
 }
 
 const withExpansions = async (

@@ -83,7 +83,7 @@ export async function listWebhooks(
     .where(and(eq(webhooks.user_id, user.id), afterCursor(page.position, page.order)))
     .orderBy(...orderBy(page.order))
     .limit(page.count);
-  const found = toPage(page, rows);
+  const found = await toPage(page, rows);
   const items: Webhook[] = [];
   for (const row of found.items) items.push(await toWebhook(db, row, rules));
   return { items, next_cursor: found.next_cursor };

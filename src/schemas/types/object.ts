@@ -1,6 +1,6 @@
 /** Objects, and values that can be null. */
-import { Kind, type TSchema, Type } from '@sinclair/typebox';
-import type { Annotations } from './kind.ts';
+import { Kind, type TObject, type TSchema, Type } from '@sinclair/typebox';
+import { type Annotations, defineKind, wrongType } from './kind.ts';
 
 const strict = { additionalProperties: false } as const;
 
@@ -11,19 +11,45 @@ export const StrictObject = <T extends Record<string, TSchema>>(
   description?: string,
 ) => Type.Object(properties, { ...strict, $id: name, description });
 
+/** The fields of each object that the server builds, by its properties: whether an answer has to have the field. */
+const responseFields = new WeakMap<object, Map<string, boolean>>();
+
+function fieldsOf({ properties, required = [] }: TObject): Map<string, boolean> {
+  const known = responseFields.get(properties);
+  if (known) return known;
+  const fields = new Map(Object.keys(properties).map((name) => [name, required.includes(name)]));
+  responseFields.set(properties, fields);
+  return fields;
+}
+
+// TypeBox looks each field up in a list that it makes anew for each object, once one of the fields is optional.
+defineKind('ResponseObject', (schema, value) => {
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    return wrongType('an object');
+  const { required } = schema as TObject;
+  const fields = fieldsOf(schema as TObject);
+  let found = 0;
+  for (const name in value) {
+    const isRequired = fields.get(name);
+    if (isRequired === undefined)
+      return { code: 'unknown_field', message: `must not have ${name}` };
+    if (isRequired) found += 1;
+  }
+  return found === (required?.length ?? 0)
+    ? undefined
+    : { code: 'missing', message: 'must have all fields' };
+});
+
 // Decision: docs/decisions/02-responses-checked-by-field.md
 /**
  * An object that the server builds from a row. Only the names of its fields are checked before it is sent, so that no other
  * column can leak. Its values are not checked: the columns are constrained, the tests validate each response against the
  * document, and a full check of a page of tasks takes longer than PostgreSQL takes to find it.
  */
-export const ResponseObject = <T extends Record<string, TSchema>>(name: string, properties: T) =>
-  StrictObject(
-    name,
-    Object.fromEntries(
-      Object.entries(properties).map(([name, schema]) => [name, { ...schema, [Kind]: 'Any' }]),
-    ) as T,
-  );
+export const ResponseObject = <T extends Record<string, TSchema>>(name: string, properties: T) => ({
+  ...StrictObject(name, properties),
+  [Kind]: 'ResponseObject',
+});
 
 /** Path or query parameters; unknown ones are refused. */
 export const Parameters = <T extends Record<string, TSchema>>(properties: T) =>
