@@ -79,9 +79,7 @@ test('PostgreSQL lacks nothing, also for a role that may make no temporary table
   plain.username = role;
   plain.password = 'p';
   expect(await findLacking(plain.href)).toEqual([]);
+  await sql.unsafe(`drop role ${role}`);
   await sql.close();
   await dropDatabase(url);
-  const admin = new SQL({ url: process.env.TEST_POSTGRES_URL ?? url, max: 1 });
-  await admin.unsafe(`drop role ${role}`);
-  await admin.close();
 });
