@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import type { Task } from '../../src/schemas/tasks.ts';
 import { type Api, type Persona, useApi } from '../support/api.ts';
 import { type DavClient, davClient, todoText } from '../support/dav.ts';
+import { oddItems } from './odd-items.ts';
 
 /** A program syncs 1,000 items one by one. */
 const TIMEOUT_MS = 300_000;
@@ -200,7 +201,7 @@ export function lostIn(before: string, after: string): string[] {
   return [...new Set(lost.map((line) => line.replace(/[;:].*$/s, '')))];
 }
 
-/** Puts the odd items below on the server, as another program would. */
+/** Puts the odd items on the server, as another program would. */
 export async function putOddItems({ dav, list }: Desk) {
   for (const [uid, lines] of Object.entries(oddItems)) {
     const { status } = await dav.put(`${list}${uid}.ics`, todoText(uid, ...lines));
@@ -217,45 +218,5 @@ export async function tasksOf({ user, project }: Desk): Promise<Record<string, T
   const { body } = await user.get(`/tasks/projects/${project.id}?limit=200`);
   return Object.fromEntries(body.items.map((task: Task) => [task.title, task]));
 }
-
-/** Tasks that are hard to keep, as programs write them: by their UIDs. */
-const oddItems: Record<string, string[]> = {
-  long: [
-    `SUMMARY:${'A long title. '.repeat(60).trim()}`,
-    `DESCRIPTION:${'Words. '.repeat(4000).trim()}`,
-  ],
-  utc: ['SUMMARY:Due in UTC', 'DUE:20261224T170000Z'],
-  day: ['SUMMARY:Due on a day', 'DUE;VALUE=DATE:20261224'],
-  zoned: ['SUMMARY:Due in a zone', 'DUE;TZID=Europe/Berlin:20261224T180000'],
-  floating: ['SUMMARY:Due somewhere', 'DUE:20261224T180000'],
-  duration: ['SUMMARY:Begins and lasts', 'DTSTART:20261224T160000Z', 'DURATION:PT1H'],
-  labels: ['SUMMARY:With labels', 'CATEGORIES:a\\,b,c', 'PRIORITY:4'],
-  text: [
-    'SUMMARY:Back\\\\slash\\; comma\\, 🎉 漢字',
-    'DESCRIPTION:C:\\\\new\\nline\\, and “quotes”',
-  ],
-  series: [
-    'SUMMARY:Each week',
-    'DTSTART;TZID=Europe/Berlin:20261224T120000',
-    'DUE;TZID=Europe/Berlin:20261224T180000',
-    'RRULE:FREQ=WEEKLY;BYDAY=TH',
-  ],
-  alarm: [
-    'SUMMARY:With an alarm',
-    'DUE:20261224T170000Z',
-    'BEGIN:VALARM',
-    'ACTION:DISPLAY',
-    'DESCRIPTION:ring',
-    'TRIGGER:-PT15M',
-    'END:VALARM',
-  ],
-  child: [
-    'SUMMARY:A part',
-    'RELATED-TO;RELTYPE=PARENT:series',
-    'X-APPLE-SORT-ORDER:123',
-    'PERCENT-COMPLETE:30',
-    'X-ODD;FOO="a;b":c',
-  ],
-};
 
 export const ODD_UIDS = Object.keys(oddItems);

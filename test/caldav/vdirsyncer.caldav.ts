@@ -207,7 +207,10 @@ test('what other programs wrote arrives whole, and goes back as todoman writes i
   const before = new Map(
     await Promise.all(ODD_UIDS.map(async (uid) => [uid, await readText(desk, uid)] as const)),
   );
-  for (const { id } of Object.values(await listed(desk)))
+  // todoman shows no item with two lines of categories.
+  const shown = await listed(desk);
+  expect(Object.keys(shown).length).toBe(ODD_UIDS.length - 1);
+  for (const { id } of Object.values(shown))
     await desk.run('todoman', 'edit', '--priority', 'low', String(id));
   await sync(desk);
   for (const uid of ODD_UIDS) {
@@ -230,7 +233,7 @@ test('what other programs wrote arrives whole, and goes back as todoman writes i
   for (const uid of ODD_UIDS)
     expect([uid, lostIn(written.get(uid) ?? '', await fileOf(desk, uid))]).toEqual([
       uid,
-      ['PRIORITY'],
+      uid === 'label-lines' ? [] : ['PRIORITY'],
     ]);
 });
 
