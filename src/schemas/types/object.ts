@@ -46,10 +46,12 @@ defineKind('ResponseObject', (schema, value) => {
  * column can leak. Its values are not checked: the columns are constrained, the tests validate each response against the
  * document, and a full check of a page of tasks takes longer than PostgreSQL takes to find it.
  */
-export const ResponseObject = <T extends Record<string, TSchema>>(name: string, properties: T) => ({
-  ...StrictObject(name, properties),
-  [Kind]: 'ResponseObject',
-});
+export const ResponseObject = <T extends Record<string, TSchema>>(
+  name: string,
+  properties: T,
+): TObject<T> =>
+  // To TypeBox's types it is an object like any other.
+  ({ ...StrictObject(name, properties), [Kind]: 'ResponseObject' as string }) as TObject<T>;
 
 /** Path or query parameters; unknown ones are refused. */
 export const Parameters = <T extends Record<string, TSchema>>(properties: T) =>
