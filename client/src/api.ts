@@ -3552,7 +3552,7 @@ export interface components {
              */
             actions?: ("project.created" | "project.updated" | "project.deleted" | "project.restored" | "member.added" | "member.updated" | "member.removed" | "task.created" | "task.updated" | "task.deleted" | "task.restored" | "comment.created" | "comment.updated" | "comment.deleted" | "access.granted" | "access.lost")[] | null;
             /**
-             * @description `active` continues where the webhook stopped, also one that was disabled. `paused` keeps its place.
+             * @description `active` continues where the webhook stopped, also one that was disabled. `paused` keeps its place; a change that is made within a second may still be sent.
              * @example active
              * @enum {string}
              */

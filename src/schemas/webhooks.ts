@@ -73,7 +73,7 @@ export const WebhookPatch = StrictObject('WebhookPatch', {
   state: Type.Optional(
     OneOf(['active', 'paused'], {
       description:
-        '`active` continues where the webhook stopped, also one that was disabled. `paused` keeps its place.',
+        '`active` continues where the webhook stopped, also one that was disabled. `paused` keeps its place; a change that is made within a second may still be sent.',
       examples: ['active'],
     }),
   ),

@@ -49,6 +49,17 @@ async function makeHook(who: Persona, fields: object = {}): Promise<Json> {
 const read = async (who: Persona, { id }: Json): Promise<Json> =>
   (await who.get(`/webhooks/${id}`)).body;
 const titles = () => receiver.received.map(({ event }) => event.fields?.title ?? event.action);
+/** Waits until no process serves a webhook. Until then a new event is still sent. */
+const waitForRelease = ({ id }: Json) =>
+  waitFor('the lease is free', async () => {
+    const [row] = await sql`select lease_owner is null or lease_until < now() as free
+      from webhooks where id = ${id}`;
+    return row.free;
+  });
+async function pause(who: Persona, hook: Json) {
+  await who.patch(`/webhooks/${hook.id}`, { state: 'paused' });
+  await waitForRelease(hook);
+}
 /** As if the pause before the next try were over. */
 const skipPause = ({ id }: Json) => sql`update webhooks set next_try_at = now() where id = ${id}`;
 
@@ -406,7 +417,7 @@ describe('an owner', () => {
     const ada = await api.person('ada');
     const project = await ada.createProject();
     const hook = await makeHook(ada);
-    await ada.patch(`/webhooks/${hook.id}`, { state: 'paused' });
+    await pause(ada, hook);
     await ada.createTask(project.id, { title: 'Meanwhile' });
     await waitFor('it waits', async () => (await read(ada, hook)).pending === 1);
     expect(receiver.received).toEqual([]);
@@ -418,7 +429,7 @@ describe('an owner', () => {
     const ada = await api.person('ada');
     const project = await ada.createProject();
     const hook = await makeHook(ada);
-    await ada.patch(`/webhooks/${hook.id}`, { state: 'paused' });
+    await pause(ada, hook);
     await ada.createTask(project.id, { title: 'Long ago' });
     await ada.get('/changes');
     await sql`update events set at = now() - interval '91 days' where project_id = ${project.id}`;
@@ -439,11 +450,7 @@ describe('an owner', () => {
     await waitFor('a process delivers to it', () => titles().includes('Before'));
     receiver.received.length = 0;
     await sql`update users set disabled_at = now() where id = ${bob.id}`;
-    await waitFor('the lease is free', async () => {
-      const [row] = await sql`select lease_owner is null or lease_until < now() as free
-        from webhooks where id = ${hook.id}`;
-      return row.free;
-    });
+    await waitForRelease(hook);
     await ada.createTask(project.id);
     await ada.get('/changes');
     expect(receiver.received).toEqual([]);
