@@ -130,8 +130,8 @@ async function usageOfOne(pid: number) {
   const status = await Bun.file(`/proc/${pid}/status`).text();
   const [, kib = ''] = /VmRSS:\s+(\d+)/.exec(status) ?? [];
   return {
-    // proc(5): fields 14 and 15, in hundredths of a second.
-    cpu_us: (Number(fields[11]) + Number(fields[12])) * 10_000,
+    // proc(5): fields 14 to 17, in hundredths of a second. The last two are those of children that have ended.
+    cpu_us: fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks), 0) * 10_000,
     memory_mib: Number(kib) / 1024,
   };
 }
