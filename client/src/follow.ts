@@ -67,7 +67,10 @@ export async function* follow(
 const isTemporary = ({ status }: ProblemError) => status >= 500 || status === 429;
 
 /** Yields the messages of one connection until it is aborted, with the line ends that the server writes. */
-async function* messagesOf(response: Response, connection: AbortController) {
+async function* messagesOf(
+  response: Response,
+  connection: AbortController,
+): AsyncGenerator<Message> {
   const reader = response.body?.getReader();
   const decoder = new TextDecoder();
   // The signal of a request may not reach the body of its response: Node forgets what is between them (nodejs/undici#4068).
@@ -82,8 +85,6 @@ async function* messagesOf(response: Response, connection: AbortController) {
     const messages = (text + decoder.decode(value, { stream: true })).split('\n\n');
     text = messages.pop() ?? '';
     for (const message of messages)
-      yield Object.fromEntries(
-        message.split('\n').map((line) => line.split(/: ?(.*)/s, 2)),
-      ) as Message;
+      yield Object.fromEntries(message.split('\n').map((line) => line.split(/: ?(.*)/s, 2)));
   }
 }

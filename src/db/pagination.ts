@@ -81,8 +81,8 @@ export interface PageRequest<Row> {
   position: CursorPosition | undefined;
   /** How many rows to fetch: one more than the page has, which says whether there is a next one. */
   count: number;
-  /** The name of the list, which ties its cursors to it. */
-  list: string;
+  /** Returns what the cursors of the list begin with. Most pages need none: they are the only one. */
+  fingerprint(): string | Promise<string>;
 }
 
 /**
@@ -95,9 +95,12 @@ export async function parsePage<Row>(
   { cursor, limit }: Pick<PageQuery, 'cursor' | 'limit'>,
   order: SortOrder<Row>,
 ): Promise<PageRequest<Row>> {
-  const position =
-    cursor === undefined ? undefined : parseCursor(cursor, await fingerprintOf(list), order);
-  return { order, position, count: limit + 1, list };
+  const count = limit + 1;
+  if (cursor === undefined)
+    return { order, position: undefined, count, fingerprint: () => fingerprintOf(list) };
+  const fingerprint = await fingerprintOf(list);
+  const position = parseCursor(cursor, fingerprint, order);
+  return { order, position, count, fingerprint: () => fingerprint };
 }
 
 function parseCursor(cursor: string, fingerprint: string, { type }: Pick<Keyset, 'type'>) {
@@ -119,13 +122,13 @@ export function afterCursor(
 
 /** Returns the page out of rows that were fetched with `count`. */
 export async function toPage<Row>(
-  { order, count, list }: PageRequest<NoInfer<Row>>,
+  { order, count, fingerprint }: PageRequest<NoInfer<Row>>,
   rows: Row[],
 ): Promise<Page<Row>> {
   const items = rows.slice(0, count - 1);
   const last = rows.length === count ? items.at(-1) : undefined;
   if (last === undefined) return { items, next_cursor: null };
-  const position = [await fingerprintOf(list), order.keyOf(last), order.idOf(last)];
+  const position = [await fingerprint(), order.keyOf(last), order.idOf(last)];
   return { items, next_cursor: encodeCursor(position) };
 }
 

@@ -11,6 +11,7 @@ import {
   StartAfreshError,
   type TokenStorage,
 } from '../../client/src/index.ts';
+import { timeout } from '../../src/lib/timeout.ts';
 
 export { createClient };
 
@@ -469,21 +470,14 @@ export const clientCases: Record<string, (url: string) => Promise<void>> = {
 };
 
 /** Far beyond what a case takes. */
-const CASE_TIMEOUT_MS = 60_000;
+const inTime = timeout(60_000);
 
 /** Runs all cases. @returns what went wrong, by the name of the case. */
 export async function runClientCases(url: string): Promise<Record<string, string>> {
   const failures: Record<string, string> = {};
-  for (const [name, run] of Object.entries(clientCases)) {
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(new Error('It does not end.')), CASE_TIMEOUT_MS);
+  for (const [name, run] of Object.entries(clientCases))
+    await inTime(run(url), () => new Error('It does not end.')).catch((error: Error) => {
+      failures[name] = String(error.stack ?? error);
     });
-    await Promise.race([run(url), late])
-      .catch((error: Error) => {
-        failures[name] = String(error.stack ?? error);
-      })
-      .finally(() => clearTimeout(timer));
-  }
   return failures;
 }

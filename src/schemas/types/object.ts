@@ -1,6 +1,6 @@
 /** Objects, and values that can be null. */
 import { Kind, type TObject, type TSchema, Type } from '@sinclair/typebox';
-import { type Annotations, defineKind, wrongType } from './kind.ts';
+import { type Annotations, defineKind, Rules, wrongType } from './kind.ts';
 
 const strict = { additionalProperties: false } as const;
 
@@ -11,23 +11,18 @@ export const StrictObject = <T extends Record<string, TSchema>>(
   description?: string,
 ) => Type.Object(properties, { ...strict, $id: name, description });
 
-/** The fields of each object that the server builds, by its properties: whether an answer has to have the field. */
-const responseFields = new WeakMap<object, Map<string, boolean>>();
-
-function fieldsOf({ properties, required = [] }: TObject): Map<string, boolean> {
-  const known = responseFields.get(properties);
-  if (known) return known;
-  const fields = new Map(Object.keys(properties).map((name) => [name, required.includes(name)]));
-  responseFields.set(properties, fields);
-  return fields;
+/** The fields of an object that the server builds. */
+interface ResponseRules {
+  /** Whether an answer has to have the field. */
+  fields: ReadonlyMap<string, boolean>;
+  requiredCount: number;
 }
 
 // TypeBox looks each field up in a list that it makes anew for each object, once one of the fields is optional.
 defineKind('ResponseObject', (schema, value) => {
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     return wrongType('an object');
-  const { required } = schema as TObject;
-  const fields = fieldsOf(schema as TObject);
+  const { fields, requiredCount } = (schema as unknown as { [Rules]: ResponseRules })[Rules];
   let found = 0;
   for (const name in value) {
     const isRequired = fields.get(name);
@@ -35,9 +30,7 @@ defineKind('ResponseObject', (schema, value) => {
       return { code: 'unknown_field', message: `must not have ${name}` };
     if (isRequired) found += 1;
   }
-  return found === (required?.length ?? 0)
-    ? undefined
-    : { code: 'missing', message: 'must have all fields' };
+  return found === requiredCount ? undefined : { code: 'missing', message: 'must have all fields' };
 });
 
 // Decision: docs/decisions/02-responses-checked-by-field.md
@@ -49,9 +42,14 @@ defineKind('ResponseObject', (schema, value) => {
 export const ResponseObject = <T extends Record<string, TSchema>>(
   name: string,
   properties: T,
-): TObject<T> =>
+): TObject<T> => {
+  const object = StrictObject(name, properties);
+  const { required = [] } = object as TObject;
+  const fields = new Map(Object.keys(properties).map((field) => [field, required.includes(field)]));
+  const rules: ResponseRules = { fields, requiredCount: required.length };
   // To TypeBox's types it is an object like any other.
-  ({ ...StrictObject(name, properties), [Kind]: 'ResponseObject' as string }) as TObject<T>;
+  return { ...object, [Kind]: 'ResponseObject' as string, [Rules]: rules } as TObject<T>;
+};
 
 /** Path or query parameters; unknown ones are refused. */
 export const Parameters = <T extends Record<string, TSchema>>(properties: T) =>
