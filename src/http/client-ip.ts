@@ -3,6 +3,8 @@
  * `X-Forwarded-For` or `Forwarded` (RFC 7239). The client may have written any entries to their left.
  */
 import ipaddr from 'ipaddr.js';
+import { BoundedMap } from '../lib/bounded-map.ts';
+import { ownCopy } from '../lib/own-copy.ts';
 import type { Platform } from '../platform.ts';
 import { requestState } from './request-state.ts';
 
@@ -10,6 +12,9 @@ import { requestState } from './request-state.ts';
 const IPV6_PREFIX_BYTES = 8;
 /** An identifier that is no address is cut at this length, and loses its port, which differs for each connection. */
 const IDENTIFIER_LENGTH_MAX = 64;
+/** Texts whose address is remembered, and the longest of them. */
+const ADDRESSES_MAX = 10_000;
+const ADDRESS_LENGTH_MAX = 64;
 
 type Source = Pick<Platform, 'settings' | 'remoteAddress' | 'log'>;
 
@@ -19,20 +24,20 @@ type Source = Pick<Platform, 'settings' | 'remoteAddress' | 'log'>;
  * is known of the client: limits by address do not count such a request.
  */
 export function clientIp(platform: Source, request: Request): string | undefined {
-  const state = requestState({ request });
+  const state = requestState(request);
   if (!('clientIp' in state)) state.clientIp = findClientIp(platform, request);
   return state.clientIp;
 }
 
 function findClientIp(platform: Source, request: Request): string | undefined {
   const { settings, remoteAddress } = platform;
-  const connection = normalizeAddress(remoteAddress(request) ?? '');
-  if (settings.trustedProxies === 0) return connection;
+  const connection = () => normalizeAddress(remoteAddress(request) ?? '');
+  if (settings.trustedProxies === 0) return connection();
   const [header, entries] = forwardedEntries(request.headers);
   if (entries.length < settings.trustedProxies) {
     // The request bypassed a proxy, or there are fewer proxies than the setting says.
     logOnce(platform, 'forwarded_entries_missing', header);
-    return connection;
+    return connection();
   }
   const entry = entries.at(-settings.trustedProxies) ?? '';
   const address = normalizeAddress(entry);
@@ -71,11 +76,24 @@ function forwardedFor7239(header: string): string[] {
   });
 }
 
+const addresses = new BoundedMap<string, string | undefined>(ADDRESSES_MAX);
+
+/** Does what `parseAddress` does. Clients send many requests, and to parse an address takes as long as to route a request. */
+function normalizeAddress(text: string): string | undefined {
+  if (text.length > ADDRESS_LENGTH_MAX) return parseAddress(text);
+  let address = addresses.get(text);
+  if (address === undefined && !addresses.has(text)) {
+    address = parseAddress(text);
+    addresses.set(ownCopy(text), address);
+  }
+  return address;
+}
+
 /**
  * Returns an address in one form, without what proxies write around it: quotes, the brackets of an IPv6 address, a port
  * (`192.0.2.7:51234`, `[2001:db8::5]:443`), a zone (RFC 4007 §11). Undefined where the text is no address.
  */
-function normalizeAddress(text: string): string | undefined {
+function parseAddress(text: string): string | undefined {
   const bare = text
     .replace(/^"(.*)"$/, '$1')
     .replace(/^\[(.*)\](?::\w+)?$/, '$1')

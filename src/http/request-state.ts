@@ -29,7 +29,7 @@ export interface RequestState {
 const states = new WeakMap<Request, RequestState>();
 
 /** Returns the state of a request, which lives as long as the request does. */
-export function requestState({ request }: { request: Request }): RequestState {
+export function requestState(request: Request): RequestState {
   let state = states.get(request);
   if (!state) {
     state = {};

@@ -45,6 +45,6 @@ export const streamJson = (
 
 /** Returns the response to HEAD where GET streams: without the length, which is unknown until it is written (RFC 9110 §9.3.2). */
 export function headersAlone(request: Request, headers: Record<string, string>): Response {
-  requestState({ request }).hasUnknownLength = true;
+  requestState(request).hasUnknownLength = true;
   return new Response(null, { headers });
 }

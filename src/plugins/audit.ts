@@ -8,7 +8,9 @@ const USER_AGENT_LENGTH_MAX = 255;
 
 /** Gives routes `audit(event, fields)`, and `device` with the user agent and address of the client. */
 export const audit = (platform: Platform) =>
-  new Elysia({ name: 'audit' }).derive({ as: 'scoped' }, (context) => auditOf(platform, context));
+  new Elysia({ name: 'audit' }).derive({ as: 'scoped' }, ({ request, set }) =>
+    auditOf(platform, { request, set }),
+  );
 
 interface AuditedContext {
   request: Request;

@@ -111,7 +111,7 @@ const deriveUser = (
       const user = opensInOutage
         ? await authenticate().catch((error) => claimedUser(credentialOf(request), error))
         : await authenticate();
-      requestState({ request }).user = user;
+      requestState(request).user = user;
       return { user, authenticate };
 
       /** Returns the user whom the access token names, where the database cannot say whether the session is live. */

@@ -50,40 +50,42 @@ export const errorHandler = (
   allowedMethods: () => AllowedMethods,
   calendars?: LastCalendars,
 ) =>
-  new Elysia({ name: 'problems' }).onError({ as: 'global' }, (context) => {
-    const { code, error, request, set, path } = context;
-    const hasNoRoute = code === 'NOT_FOUND';
-    // Patterns are tried only where no route matches, so that a flood of refusals costs little.
-    const allowed = hasNoRoute ? allowedMethods().of(path) : allowedMethods().ofFixedPath(path);
-    if (hasNoRoute && request.method === 'OPTIONS' && allowed?.length)
-      return answerOptions(set, allowed);
-    const found = hasNoRoute
-      ? problemOfRouting(request.method, path, allowed ?? [])
-      : problemOnFixedPath(findProblem(error, request), request.method, allowed);
-    record(platform, context, found, error);
-    const problem = calendars?.answer(request, path, found) ?? found;
-    if (!(problem instanceof Problem)) return answerCalendar(context, problem);
-    requestState(context).problem = problem.code;
-    const { status, title } = catalogue[problem.code];
-    set.status = status;
-    Object.assign(set.headers, headersOf(problem), { 'cache-control': 'no-store' });
-    if (problem.particulars.condition) {
-      set.headers['content-type'] = 'application/xml; charset=utf-8';
-      return webdavError(problem.particulars);
-    }
-    set.headers['content-type'] = 'application/problem+json';
-    return {
-      type: publicUrl(platform, `/problems/${problem.code}`),
-      title,
-      status,
-      code: problem.code,
-      detail: problem.message,
-      request_id: String(set.headers['x-request-id']),
-      ...(problem.particulars.errors && { errors: problem.particulars.errors }),
-      ...(problem.particulars.version && { version: problem.particulars.version }),
-      ...(isTokenRequest(request, path) && oauthError(problem)),
-    };
-  });
+  new Elysia({ name: 'problems' }).onError(
+    { as: 'global' },
+    ({ code, error, request, set, path }) => {
+      const hasNoRoute = code === 'NOT_FOUND';
+      // Patterns are tried only where no route matches, so that a flood of refusals costs little.
+      const allowed = hasNoRoute ? allowedMethods().of(path) : allowedMethods().ofFixedPath(path);
+      if (hasNoRoute && request.method === 'OPTIONS' && allowed?.length)
+        return answerOptions(set, allowed);
+      const found = hasNoRoute
+        ? problemOfRouting(request.method, path, allowed ?? [])
+        : problemOnFixedPath(findProblem(error, request), request.method, allowed);
+      record(platform, { request, set }, found, error);
+      const problem = calendars?.answer(request, path, found) ?? found;
+      if (!(problem instanceof Problem)) return answerCalendar({ request, set }, problem);
+      requestState(request).problem = problem.code;
+      const { status, title } = catalogue[problem.code];
+      set.status = status;
+      Object.assign(set.headers, headersOf(problem), { 'cache-control': 'no-store' });
+      if (problem.particulars.condition) {
+        set.headers['content-type'] = 'application/xml; charset=utf-8';
+        return webdavError(problem.particulars);
+      }
+      set.headers['content-type'] = 'application/problem+json';
+      return {
+        type: publicUrl(platform, `/problems/${problem.code}`),
+        title,
+        status,
+        code: problem.code,
+        detail: problem.message,
+        request_id: String(set.headers['x-request-id']),
+        ...(problem.particulars.errors && { errors: problem.particulars.errors }),
+        ...(problem.particulars.version && { version: problem.particulars.version }),
+        ...(isTokenRequest(request, path) && oauthError(problem)),
+      };
+    },
+  );
 
 /** Returns the body that names the condition of WebDAV that is not met (RFC 4918 §14.5). */
 function webdavError({ condition, conditionHref }: ProblemDetails): string {
@@ -128,7 +130,7 @@ export function noteProblem(platform: Platform, context: RequestContext, error: 
 function record(platform: Platform, context: RequestContext, problem: Problem, error: unknown) {
   const { log, metrics } = platform;
   const { request, set } = context;
-  requestState(context).problem = problem.code;
+  requestState(request).problem = problem.code;
   const requestId = String(set.headers['x-request-id']);
   if (problem.code === 'internal')
     log('error', 'internal_error', {

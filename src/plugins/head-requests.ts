@@ -14,7 +14,7 @@ export const headRequests = new Elysia({ name: 'head-requests' }).wrap((fetch) =
 
 async function head(request: Request, answer: Response | Promise<Response>): Promise<Response> {
   const response = await answer;
-  if (requestState({ request }).hasUnknownLength) {
+  if (requestState(request).hasUnknownLength) {
     response.headers.delete('content-length');
     // The header that GET has. Without it, Bun states a length of 0.
     response.headers.set('transfer-encoding', 'chunked');

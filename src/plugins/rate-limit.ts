@@ -52,7 +52,7 @@ export function requestRateLimit(platform: Platform) {
       const address = clientIp(platform, request);
       if (address === undefined) return;
       const bucket = addresses.find(address);
-      const state = requestState(context);
+      const state = requestState(request);
       const count = (cost: number) => {
         addresses.consume(bucket, cost);
         state.addressTokens = bucket.tokens;
@@ -64,14 +64,16 @@ export function requestRateLimit(platform: Platform) {
         if (state.bodyCost > 0) count(state.bodyCost);
       };
     })
-    .onBeforeHandle({ as: 'global' }, (context) => {
-      const state = requestState(context);
-      const { user, addressTokens = Number.POSITIVE_INFINITY, bodyCost = 0 } = state;
+    .onBeforeHandle({ as: 'global' }, ({ request, set }) => {
+      const {
+        user,
+        addressTokens = Number.POSITIVE_INFINITY,
+        bodyCost = 0,
+      } = requestState(request);
       if (!user) return;
       const bucket = users.find(user.id);
       users.consume(bucket, 1 + bodyCost);
-      if (bucket.tokens < addressTokens)
-        Object.assign(context.set.headers, headersOf(userLimit, bucket));
+      if (bucket.tokens < addressTokens) Object.assign(set.headers, headersOf(userLimit, bucket));
     });
 }
 

@@ -38,8 +38,8 @@ export const requestBody = (
   new Elysia()
     .onParse({ as: 'scoped' }, () => null)
     .onTransform({ as: 'scoped' }, async (context) => {
-      const { request } = context;
-      readQuery(context);
+      const { request, query } = context;
+      readQuery({ request, query });
       const accepted = request.method === 'PATCH' ? [...mediaTypes, MERGE_PATCH_TYPE] : mediaTypes;
       context.body = methods.includes(request.method)
         ? await readBody(request, limitBytes, accepted)
@@ -59,8 +59,8 @@ export const textBody = (
   new Elysia()
     .onParse({ as: 'scoped' }, () => null)
     .onTransform({ as: 'scoped' }, async (context) => {
-      const { request } = context;
-      readQuery(context);
+      const { request, query } = context;
+      readQuery({ request, query });
       const accepted = typesOf[request.method];
       const limit = request.method === 'PUT' ? Math.min(limitBytes, putLimitBytes) : limitBytes;
       context.body = accepted && (await readText(request, limit, accepted));
@@ -134,7 +134,7 @@ async function readBody(
 ): Promise<unknown> {
   if (request.body === null) return undefined;
   const bytes = await readBytes(request, request.body, limitBytes);
-  requestState({ request }).countBody?.(bytes.length);
+  requestState(request).countBody?.(bytes.length);
   if (bytes.length === 0) return undefined;
   return acceptedType(request, accepted) === FORM_TYPE
     ? parseForm(decodeUtf8(bytes, 'malformed_request'))
@@ -153,7 +153,7 @@ async function readText(
       ? new Problem(error.code, { condition: 'c:max-resource-size' })
       : error;
   });
-  requestState({ request }).countBody?.(bytes.length);
+  requestState(request).countBody?.(bytes.length);
   if (bytes.length === 0) return undefined;
   if (mediaType(request) !== '') acceptedType(request, accepted);
   return decodeUtf8(bytes, 'malformed_request');

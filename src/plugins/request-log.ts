@@ -13,17 +13,15 @@ const UNMATCHED = 'unmatched';
 export function requestLog({ log, metrics, shutdown }: Platform) {
   const names = new Map<string, string>();
   return new Elysia({ name: 'request-log' })
-    .onRequest((context) => {
-      const { request, set } = context;
-      const state = requestState(context);
+    .onRequest(({ request, set }) => {
+      const state = requestState(request);
       state.startedMs = performance.now();
       state.trace = findTrace(request.headers.get('traceparent'));
       // On a kept connection, the client would send its next request to a process that has ended.
       if (shutdown?.signal.aborted) set.headers.connection = 'close';
     })
-    .onAfterResponse({ as: 'global' }, (context) => {
-      const { request, set, route, responseValue } = context;
-      const { startedMs = 0, trace, problem, user, tool } = requestState(context);
+    .onAfterResponse({ as: 'global' }, ({ request, set, route, responseValue }) => {
+      const { startedMs = 0, trace, problem, user, tool } = requestState(request);
       const milliseconds = performance.now() - startedMs;
       const status = responseValue instanceof Response ? responseValue.status : Number(set.status);
       const name = nameOf(route);

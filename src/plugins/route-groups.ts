@@ -103,12 +103,12 @@ export const sessionRoutes = (
     .onTransform(authenticateAgain)
     .macro({
       endsCredentials: (event: string) => ({
-        async afterHandle(context) {
-          const { user } = requestState(context);
+        async afterHandle({ request, set, params }) {
+          const { user } = requestState(request);
           await credentials.decorator.invalidateCredentials(user?.id);
-          const { audit } = auditOf(platform, context);
-          audit(event, { user_id: user?.id, session_id: user?.sessionId, ...context.params });
-          return noContent(context.set);
+          const { audit } = auditOf(platform, { request, set });
+          audit(event, { user_id: user?.id, session_id: user?.sessionId, ...params });
+          return noContent(set);
         },
       }),
     })

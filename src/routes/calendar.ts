@@ -110,7 +110,7 @@ export const secretCalendar = (
           await consumeUnknownCalendar(db, device.address, settings.rateLimit);
           throw new Problem('not_found');
         }
-        requestState({ request }).user = user;
+        requestState(request).user = user;
         return sendCalendar(user, await calendarScope(db, user, query));
       },
       {

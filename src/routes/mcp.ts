@@ -14,9 +14,8 @@ export const mcp = (platform: Platform, group: AgentRoutes) => {
   const { database: db, settings } = platform;
   return new Elysia({ tags: ['MCP'] }).use(group).post(
     '/mcp',
-    (context) => {
-      const { request, body, user, authenticate } = context;
-      const state = requestState(context);
+    ({ request, set, body, user, authenticate }) => {
+      const state = requestState(request);
       const caller = {
         db,
         user,
@@ -29,7 +28,7 @@ export const mcp = (platform: Platform, group: AgentRoutes) => {
         noteTool: (name: string) => {
           state.tool = name;
         },
-        problemOf: (error: unknown) => noteProblem(platform, context, error),
+        problemOf: (error: unknown) => noteProblem(platform, { request, set }, error),
         urlOf: (path: string) => publicUrl(platform, path),
       };
       return answerMcp(caller, request.headers, body);

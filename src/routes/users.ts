@@ -33,7 +33,7 @@ export const registration = ({ database: db, passwords, settings }: Platform, gr
       if (acceptance) {
         const { membership, invitation_id } = acceptance;
         const { project_id } = membership;
-        requestState({ request }).hasWritten = true;
+        requestState(request).hasWritten = true;
         audit('invitation_accepted', { user_id: user.id, project_id, invitation_id });
       }
       set.status = 201;

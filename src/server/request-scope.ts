@@ -11,6 +11,6 @@ export const inRequest = <T>(request: Request, work: () => T): T => requests.run
 export function currentClient(): string | undefined {
   const request = requests.getStore();
   if (request === undefined) return undefined;
-  const { user, clientIp } = requestState({ request });
+  const { user, clientIp } = requestState(request);
   return user?.id ?? clientIp ?? 'unknown address';
 }

@@ -60,7 +60,7 @@ const allowed: Record<string, string[]> = {
   schemas: ['db', 'errors', 'lib'],
   formats: ['errors', 'lib', 'schemas'],
   passwords: ['errors', 'lib', 'platform'],
-  http: ['errors', 'platform'],
+  http: ['errors', 'lib', 'platform'],
   db: ['errors', 'lib', 'schemas'],
   postgres: ['db', 'errors', 'lib', 'settings', JOURNAL, PACKAGE],
   lib: ['errors'],
