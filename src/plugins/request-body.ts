@@ -8,7 +8,7 @@ import { ERRORS_MAX, type FieldError, Problem, validationProblem } from '../erro
 import { requestState } from '../http/request-state.ts';
 import { findJsonBreach } from '../lib/json-bounds.ts';
 import { locate } from '../schemas/field-errors.ts';
-import { repeatableParameters } from '../schemas/tasks.ts';
+import { integerParameters, listParameters } from '../schemas/query-parameters.ts';
 
 export const JSON_TYPE = 'application/json';
 export const MERGE_PATCH_TYPE = 'application/merge-patch+json';
@@ -22,6 +22,9 @@ const JSON_BOUNDS = { depthMax: 16, nodesMax: 5000 };
 /** A form has up to ten fields, a query about thirty parameters, and lists may repeat theirs. */
 const FORM_FIELDS_MAX = 64;
 const PARAMETERS_MAX = 64;
+
+/** No parameter takes a larger one. */
+const INTEGER = /^\d{1,9}$/;
 
 const METHODS_WITH_BODY = ['POST', 'PUT', 'PATCH'];
 
@@ -82,7 +85,7 @@ export const streamedBody = (limitBytes: number, mediaTypes: readonly string[]) 
       return { mediaType, chunks: countedChunks(request, request.body, limitBytes) };
     });
 
-/** Refuses a malformed query, and joins the values of a repeated list parameter, of which Elysia keeps the last. */
+/** Refuses a malformed query, and makes arrays and numbers of the parameters that are such. Elysia keeps the last of repeated ones. */
 function readQuery({
   request: { url },
   query,
@@ -102,16 +105,20 @@ function readQuery({
   }
   const parameters = new URLSearchParams(url.slice(start));
   const single = [...parameters.keys()].filter(
-    (name) => !repeatableParameters.has(name.replace(/\[\]$/, '')),
+    (name) => !listParameters.has(name.replace(/\[\]$/, '')),
   );
   const errors = findRepeated(single, 'query');
   if (errors.length > 0) throw validationProblem(errors);
-  for (const name of repeatableParameters) {
+  for (const name of listParameters) {
     // axios sends each item of an array with brackets after the name.
     const bracketed = `${name}[]`;
     const values = [...parameters.getAll(name), ...parameters.getAll(bracketed)];
-    if (values.length > 0) query[name] = values.join(',');
+    if (values.length > 0) query[name] = values.flatMap((value) => value.split(','));
     delete query[bracketed];
+  }
+  for (const name of integerParameters) {
+    const text = query[name];
+    if (typeof text === 'string' && INTEGER.test(text)) query[name] = Number(text);
   }
 }
 

@@ -10,7 +10,7 @@ import { DistinctList } from './types/list.ts';
 import { Nullable, Parameters, ResponseObject, StrictObject } from './types/object.ts';
 import { OneOf } from './types/one-of.ts';
 import { Page, pageParameters } from './types/page.ts';
-import { listParameters, QueryInteger, QueryList, Search, SortBy } from './types/query.ts';
+import { QueryInteger, QueryList, Search, SortBy } from './types/query.ts';
 import { Text } from './types/text.ts';
 import { ExpectedVersion } from './types/version.ts';
 
@@ -528,9 +528,6 @@ export const SubtaskListQuery = Parameters({
   expand,
 });
 export type SubtaskListQuery = Static<typeof SubtaskListQuery>;
-
-/** The query parameters that may be repeated. */
-export const repeatableParameters: ReadonlySet<string> = new Set(listParameters(AllTasksQuery));
 
 export type TaskFilters = Omit<TaskListQuery, 'limit' | 'cursor' | 'sort' | 'expand'>;
 

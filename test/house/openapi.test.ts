@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'bun:test';
 import committed from '../../openapi.json';
 import { catalogue } from '../../src/errors/problem.ts';
+import { integerParameters, listParameters } from '../../src/schemas/query-parameters.ts';
 import { Api, isUnserved, useApi } from '../support/api.ts';
 import { dropDatabase } from '../support/cluster.ts';
 import { operations } from '../support/document.ts';
@@ -48,6 +49,22 @@ test.each(
     }
   },
 );
+
+test('a query parameter has one type in all operations, the one that the server reads it as', () => {
+  const typed = operations.flatMap(({ parameters }) =>
+    parameters
+      .filter((parameter) => parameter.in === 'query')
+      .map(({ name, schema }) => ({ name, type: schema.type })),
+  );
+  expect(typed.length).toBeGreaterThan(50);
+  for (const { name, type } of typed) {
+    expect({ name, isList: type === 'array' }).toEqual({ name, isList: listParameters.has(name) });
+    expect({ name, isInteger: type === 'integer' }).toEqual({
+      name,
+      isInteger: integerParameters.has(name),
+    });
+  }
+});
 
 describe('for client generators', () => {
   const { schemas } = committed.components;

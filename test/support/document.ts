@@ -22,7 +22,7 @@ export interface Operation {
   tags: string[];
   security: object[];
   requestBody?: { content: Record<string, { schema: { $ref: string }; example: unknown }> };
-  parameters: { name: string; in: string; required: boolean }[];
+  parameters: { name: string; in: string; required: boolean; schema: { type?: string } }[];
 }
 
 const ajv = new Ajv2020({ strict: false, allErrors: true });

@@ -1,4 +1,4 @@
-/** Query parameters. They arrive as text; handlers get numbers and arrays. */
+/** Query parameters. They arrive as text, and `plugins/request-body` makes numbers and arrays of them before they are validated. */
 import { Kind, type Static, type TSchema, Type } from '@sinclair/typebox';
 import { type Annotations, defineKind, validate } from './kind.ts';
 import { OneOf } from './one-of.ts';
@@ -6,9 +6,7 @@ import { Text } from './text.ts';
 
 defineKind('QueryInteger', (schema, value) => {
   const { minimum, maximum } = schema as unknown as { minimum: number; maximum: number };
-  const isInteger =
-    typeof value === 'number' || (typeof value === 'string' && /^\d{1,9}$/.test(value));
-  return isInteger && Number(value) >= minimum && Number(value) <= maximum
+  return typeof value === 'number' && value >= minimum && value <= maximum
     ? undefined
     : { code: 'out_of_range', message: `must be a whole number from ${minimum} to ${maximum}` };
 });
@@ -16,10 +14,7 @@ defineKind('QueryInteger', (schema, value) => {
 /** A whole number. */
 export const QueryInteger = (
   rules: { minimum: number; maximum: number; default?: number } & Annotations,
-) =>
-  Type.Transform(Type.Unsafe<number>({ [Kind]: 'QueryInteger', type: 'integer', ...rules }))
-    .Decode(Number)
-    .Encode((number) => number);
+) => Type.Unsafe<number>({ [Kind]: 'QueryInteger', type: 'integer', ...rules });
 
 interface ListKeywords {
   items: TSchema;
@@ -28,7 +23,7 @@ interface ListKeywords {
 
 defineKind('QueryList', (schema, value) => {
   const { items: item, maxItems } = schema as unknown as ListKeywords;
-  const items = Array.isArray(value) ? value : String(value).split(',');
+  const items = value as unknown[];
   if (items.length > maxItems) return { code: 'too_many', message: `at most ${maxItems} items` };
   if (new Set(items).size < items.length)
     return { code: 'repeated', message: 'must not repeat an item' };
@@ -39,22 +34,18 @@ defineKind('QueryList', (schema, value) => {
   return undefined;
 });
 
-/** Distinct values: `status=todo,done`, or `status=todo&status=done`, which `plugins/request-body` joins with commas. */
+/** Distinct values: `status=todo,done`, or `status=todo&status=done`. */
 export const QueryList = <T extends TSchema>(
   item: T,
   annotations: { maxItems: number } & Annotations,
 ) =>
-  Type.Transform(
-    Type.Unsafe<Static<T>[]>({
-      [Kind]: 'QueryList',
-      type: 'array',
-      items: item,
-      uniqueItems: true,
-      ...annotations,
-    }),
-  )
-    .Decode((text) => String(text).split(',') as Static<T>[])
-    .Encode((items) => items);
+  Type.Unsafe<Static<T>[]>({
+    [Kind]: 'QueryList',
+    type: 'array',
+    items: item,
+    uniqueItems: true,
+    ...annotations,
+  });
 
 const SEARCH_LENGTH_MAX = 200;
 
@@ -79,8 +70,8 @@ export const SortBy = <const T extends readonly string[]>(fields: T) =>
     },
   );
 
-/** Returns the names of the parameters that are lists, which a query may repeat. */
-export const listParameters = (parameters: TSchema): string[] =>
+/** Returns the names of the parameters of one kind. */
+export const namesOfKind = (kind: 'QueryInteger' | 'QueryList', parameters: TSchema): string[] =>
   Object.entries(parameters.properties as Record<string, TSchema>)
-    .filter(([, schema]) => schema[Kind] === 'QueryList')
+    .filter(([, schema]) => schema[Kind] === kind)
     .map(([name]) => name);
