@@ -16,22 +16,31 @@ interface ResponseRules {
   /** Whether an answer has to have the field. */
   fields: ReadonlyMap<string, boolean>;
   requiredCount: number;
+  /** The names of the latest valid object: most objects have the same, in the same order. */
+  latest: readonly string[];
 }
 
 // TypeBox looks each field up in a list that it makes anew for each object, once one of the fields is optional.
 defineKind('ResponseObject', (schema, value) => {
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     return wrongType('an object');
-  const { fields, requiredCount } = (schema as unknown as { [Rules]: ResponseRules })[Rules];
+  const rules = (schema as unknown as { [Rules]: ResponseRules })[Rules];
+  const names = Object.keys(value);
+  if (isSame(names, rules.latest)) return undefined;
   let found = 0;
-  for (const name in value) {
-    const isRequired = fields.get(name);
+  for (const name of names) {
+    const isRequired = rules.fields.get(name);
     if (isRequired === undefined)
       return { code: 'unknown_field', message: `must not have ${name}` };
     if (isRequired) found += 1;
   }
-  return found === requiredCount ? undefined : { code: 'missing', message: 'must have all fields' };
+  if (found < rules.requiredCount) return { code: 'missing', message: 'must have all fields' };
+  rules.latest = names;
+  return undefined;
 });
+
+const isSame = (some: readonly string[], others: readonly string[]) =>
+  some.length === others.length && some.every((one, n) => one === others[n]);
 
 // Decision: docs/decisions/02-responses-checked-by-field.md
 /**
@@ -46,7 +55,7 @@ export const ResponseObject = <T extends Record<string, TSchema>>(
   const object = StrictObject(name, properties);
   const { required = [] } = object as TObject;
   const fields = new Map(Object.keys(properties).map((field) => [field, required.includes(field)]));
-  const rules: ResponseRules = { fields, requiredCount: required.length };
+  const rules: ResponseRules = { fields, requiredCount: required.length, latest: [] };
   // To TypeBox's types it is an object like any other.
   return { ...object, [Kind]: 'ResponseObject' as string, [Rules]: rules } as TObject<T>;
 };
