@@ -36,9 +36,11 @@ export interface Callers {
   /** Runs work whose statement is a short read: it takes little time, whatever its values are, and waits for no lock. */
   runShort<T>(work: () => T): T;
   /** Runs work on behalf of a client, or of the process, without the time limit of the request in which it runs. */
-  runFor<T>(client: string | undefined, work: () => T): T;
-  /** Waits for an answer as long as the request that calls may wait. */
-  bound<T>(answer: Promise<T>): Promise<T>;
+  runFor<T>(client: string | undefined, isShort: boolean, work: () => T): T;
+  /** Begins to wait on behalf of the request that calls. @returns how long that may take, and what ends it. */
+  begin(): { allowedMs: number; end(): void };
+  /** Returns the error of a call whose request has waited as long as it may. */
+  deadlineMissed(): Error;
 }
 
 /** The statements of a lane. */
@@ -63,8 +65,6 @@ interface WaitingCall extends Call {
   readonly client: string | undefined;
   resolve(rows: unknown[]): void;
   reject(error: unknown): void;
-  /** Ends the watch over how long it waits. */
-  take(): void;
 }
 
 export interface Lane {
@@ -83,14 +83,12 @@ export function createLane(callers: Callers, { isShort, alone, together }: LaneS
   let waiting = 0;
   let holding = 0;
   let batches = 0;
-  const run = <T>(work: () => T) => (isShort ? callers.runShort(work) : work());
 
   function remove(call: WaitingCall): boolean {
     const queue = queues.get(call.client);
     if (!queue?.delete(call)) return false;
     waiting -= 1;
     if (queue.size === 0) queues.delete(call.client);
-    call.take();
     return true;
   }
 
@@ -158,7 +156,7 @@ export function createLane(callers: Callers, { isShort, alone, together }: LaneS
 
   function sendAlone(call: WaitingCall): Promise<void> {
     return callers
-      .runFor(call.client, () => run(() => alone(call.scalars)))
+      .runFor(call.client, isShort, () => alone(call.scalars))
       .then(call.resolve, call.reject)
       .then(() => free(call));
   }
@@ -167,7 +165,7 @@ export function createLane(callers: Callers, { isShort, alone, together }: LaneS
     batches += 1;
     const scalars = batch.map((call) => call.scalars);
     const [answers, error] = await callers
-      .runFor(undefined, () => run(() => together(scalars)))
+      .runFor(undefined, isShort, () => together(scalars))
       .then(
         (found) => [found] as const,
         (failure) => [undefined, failure] as const,
@@ -189,16 +187,41 @@ export function createLane(callers: Callers, { isShort, alone, together }: LaneS
     const client = callers.currentClient();
     const hasRoom = waiting < BATCH_WAITING_MAX || makeRoom(queues.get(client)?.size ?? 0);
     if (!hasRoom) return Promise.reject(overloaded());
-    const { promise, resolve, reject } = Promise.withResolvers<unknown[]>();
-    const refuse = () => remove(one) && reject(overloaded());
-    // Once it is in a statement, the deadline is that of the statement: it may have written.
-    const take = deadlines.add(callers.waitTimeoutMs, refuse);
-    const one: WaitingCall = { ...call, client, resolve, reject, take };
+    const answer = Promise.withResolvers<unknown[]>();
+    const budget = callers.begin();
+    let isOver = false;
+    // A call that is refused can still get the answer of its statement.
+    const end = () => {
+      if (isOver) return;
+      isOver = true;
+      for (const endWatch of watches) endWatch();
+      budget.end();
+    };
+    const one: WaitingCall = {
+      ...call,
+      client,
+      resolve(rows) {
+        end();
+        answer.resolve(rows);
+      },
+      reject(error) {
+        end();
+        answer.reject(error);
+      },
+    };
+    const watches = [
+      // Once it is in a statement, the deadline is that of the request: it may have written.
+      deadlines.add(callers.waitTimeoutMs, () => remove(one) && one.reject(overloaded())),
+      deadlines.add(budget.allowedMs, () => {
+        remove(one);
+        one.reject(callers.deadlineMissed());
+      }),
+    ];
     const queue = queues.get(client);
     if (queue) queue.add(one);
     else queues.set(client, new Set([one]));
     waiting += 1;
-    return promise;
+    return answer.promise;
   }
 
   /** Refuses the latest call of the longest queue. @returns false if none is longer than this. */
@@ -215,10 +238,10 @@ export function createLane(callers: Callers, { isShort, alone, together }: LaneS
   return {
     run(call) {
       const isHeldBack = callers.isHeldBack(isShort);
-      if (rows.has(call.row) || (holding >= HOLDING_MAX && !isHeldBack))
-        return callers.bound(wait(call));
+      if (rows.has(call.row) || (holding >= HOLDING_MAX && !isHeldBack)) return wait(call);
       occupy(call);
-      const answer = run(() => alone(call.scalars));
+      const send = () => alone(call.scalars);
+      const answer = isShort ? callers.runShort(send) : send();
       if (call.row !== undefined) {
         const end = () => free(call);
         answer.then(end, end);

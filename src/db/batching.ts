@@ -39,8 +39,9 @@ export const oneCaller: Callers = {
   currentClient: () => undefined,
   isHeldBack: () => false,
   runShort: (work) => work(),
-  runFor: (_, work) => work(),
-  bound: (answer) => answer,
+  runFor: (_client, _isShort, work) => work(),
+  begin: () => ({ allowedMs: 60_000, end: () => undefined }),
+  deadlineMissed: () => new Error('the time limit of the request has passed'),
 };
 
 /** Lets calls that arrive together at this database share statements. */

@@ -37,3 +37,9 @@ export function requestState(request: Request): RequestState {
   }
   return state;
 }
+
+/** Returns the user of the request, or the address where there is no user yet. */
+export function clientOf(request: Request): string {
+  const { user, clientIp } = requestState(request);
+  return user?.id ?? clientIp ?? 'unknown address';
+}

@@ -10,7 +10,6 @@
  */
 // Decision: docs/decisions/04-one-statement-per-connection.md
 // Decision: docs/decisions/26-retry-reads-only.md
-import { AsyncLocalStorage } from 'node:async_hooks';
 import type { SQL } from 'bun';
 import { drizzle } from 'drizzle-orm/bun-sql';
 import { allowBatching } from '../db/batching.ts';
@@ -30,8 +29,8 @@ import { DeadlineMissed, deadlineMs } from './deadlines.ts';
 import { createDetachedConnections } from './detached-connections.ts';
 import { type Listener, openListener } from './listener.ts';
 import { createOutageLog } from './outage-log.ts';
-import { createRequestBudgets, type RequestBudgets } from './request-budget.ts';
 import { isRead, retryRead } from './retry.ts';
+import { createWorkScopes, type WorkScopes } from './work-scope.ts';
 
 const IDLE_TIMEOUT_SECONDS = 60;
 /** The server closes the pool after its requests have ended, and their queries with them. */
@@ -67,7 +66,7 @@ export interface Pool {
   readonly waiting: number;
   /** Connections that are not waited for any more, and still exist on the server. */
   readonly detached: number;
-  readonly requests: Omit<RequestBudgets, 'begin'>;
+  readonly scopes: Pick<WorkScopes, 'runRequest' | 'runUnbounded' | 'bindStream'>;
   /** Prepared statements that each connection may keep. */
   readonly preparedTexts: number;
   /**
@@ -89,8 +88,6 @@ export interface PoolOptions {
   resolveUrl?: () => Promise<{ url: string; sessionUrl?: string | undefined }>;
   /** Leads past a pooler, for LISTEN. */
   sessionUrl?: string | undefined;
-  /** Says which client a statement is for: clients take turns. Undefined for the process itself. */
-  currentClient?: () => string | undefined;
   /** How long a statement waits for a connection. */
   waitTimeoutMs?: number;
   /** Whether a standby is used as well as a primary: for reads alone. */
@@ -112,7 +109,6 @@ export function createPool(
   {
     sessionUrl,
     resolveUrl = async () => ({ url, sessionUrl }),
-    currentClient = () => undefined,
     waitTimeoutMs = WAIT_TIMEOUT_MS,
     acceptsStandby = false,
     log = () => undefined,
@@ -120,9 +116,7 @@ export function createPool(
 ): Pool {
   const size = settings.databasePoolSize;
   const limitMs = deadlineMs(settings);
-  const budgets = createRequestBudgets(limitMs);
-  /** On whose behalf work runs, where that is not the request in which it runs. */
-  const served = new AsyncLocalStorage<{ readonly client: string | undefined }>();
+  const scopes = createWorkScopes(limitMs);
   const deadlines = createDeadlineWatch();
   const slots = limitFairly(
     'database',
@@ -135,18 +129,12 @@ export function createPool(
     },
     sharedTimeout(waitTimeoutMs),
   );
-  /** Set for work whose statement is a short read. */
-  const shortWork = new AsyncLocalStorage<boolean>();
   const probeSlot = limitConcurrency(
     'database probe',
     1,
     PROBES_WAITING_MAX,
     sharedTimeout(PROBE_TIMEOUT_MS),
   );
-  const clientOfWork = () => {
-    const other = served.getStore();
-    return other === undefined ? currentClient() : other.client;
-  };
   const connections = new Set<Connection>();
   const running = new Set<Work<unknown>>();
   const listeners = new Set<Listener>();
@@ -288,22 +276,10 @@ export function createPool(
 
   // --- Statements ------------------------------------------------------------------------------------------------
 
-  /** Waits for what runs on behalf of several requests, as long as this one may. */
-  function bound<T>(shared: Promise<T>): Promise<T> {
-    const budget = budgets.begin();
-    const answer = Promise.withResolvers<T>();
-    const endWatch = deadlines.add(budget.allowedMs, () => answer.reject(new DeadlineMissed()));
-    shared.then(answer.resolve, answer.reject);
-    return answer.promise.finally(() => {
-      endWatch();
-      budget.end();
-    });
-  }
-
   /** Runs one piece of work on a connection, with a deadline. */
   function run<T>(work: Work<T>): Promise<T> {
     const answer = Promise.withResolvers<T>();
-    const budget = budgets.begin();
+    const budget = scopes.begin();
     const state: { connection?: Connection; isOver: boolean; onMiss?: () => void } = {
       isOver: false,
     };
@@ -315,7 +291,7 @@ export function createPool(
       noteFailure(missed);
     });
     slots
-      .run(clientOfWork(), () => occupy(work, state, answer), shortWork.getStore())
+      .run(scopes.currentClient(), () => occupy(work, state, answer), scopes.isShort())
       .catch(answer.reject);
     return answer.promise.finally(() => {
       endWatch();
@@ -446,11 +422,12 @@ export function createPool(
   allowBatching(shared, {
     holdTimesMs: HOLD_TIMES_MS,
     waitTimeoutMs,
-    currentClient: clientOfWork,
-    isHeldBack: (isShort) => slots.isHeldBack(clientOfWork(), isShort),
-    runShort: (work) => shortWork.run(true, work),
-    runFor: (client, work) => served.run({ client }, () => budgets.runUnbounded(work)),
-    bound,
+    currentClient: scopes.currentClient,
+    isHeldBack: (isShort) => slots.isHeldBack(scopes.currentClient(), isShort),
+    runShort: scopes.runShort,
+    runFor: scopes.runFor,
+    begin: scopes.begin,
+    deadlineMissed: () => new DeadlineMissed(),
   });
   return {
     database: shared,
@@ -469,7 +446,7 @@ export function createPool(
     get detached() {
       return detached.size;
     },
-    requests: budgets,
+    scopes,
     listen(channel, onNotify) {
       const listener = openListener(listenUrl, channel, onNotify, { log, onLost: failOver });
       listeners.add(listener);

@@ -129,7 +129,7 @@ const reasonOf = (failure: DatabaseError): string =>
 export async function openStandbyPool(
   url: string,
   settings: PoolSettings,
-  options: Pick<PoolOptions, 'currentClient' | 'waitTimeoutMs'>,
+  options: Pick<PoolOptions, 'waitTimeoutMs'>,
 ): Promise<Pool> {
   const resolveUrl = async () => ({ url: await findStandby(url, SETTING) });
   const [first = url] = hostUrls(url);

@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { createApp, createMetricsApp } from '../app.ts';
 import { StartupError } from '../errors/startup-error.ts';
+import { clientOf } from '../http/request-state.ts';
 import { loadOrCreateSecret } from '../lib/data-dir.ts';
 import type { Log } from '../lib/log.ts';
 import { sleep, waitUpTo } from '../lib/sleep.ts';
@@ -18,7 +19,6 @@ import { createReplicaReads, openStandbyPool } from '../postgres/replica.ts';
 import type { Settings } from '../settings.ts';
 import type { Urls } from './cluster-channel.ts';
 import { listen, urlOf } from './listen.ts';
-import { currentClient, inRequest } from './request-scope.ts';
 import { createShutdown } from './shutdown.ts';
 import { openStderrLog } from './stderr-log.ts';
 import { startTrashPurge } from './trash-purge.ts';
@@ -89,14 +89,12 @@ export async function serve(
     pool = createPool(joined.url, settings, {
       resolveUrl: createLocator(joined, log),
       sessionUrl: joined.sessionUrl,
-      currentClient,
       ...(waitTimeoutMs && { waitTimeoutMs }),
       log,
     });
     const { databaseReplicaUrl } = settings;
     if (databaseReplicaUrl !== undefined)
       standby = await openStandbyPool(databaseReplicaUrl, settings, {
-        currentClient,
         waitTimeoutMs,
       });
     const replica = standby && createReplicaReads(pool, standby, log);
@@ -116,8 +114,8 @@ export async function serve(
       log,
       now,
       remoteAddress: (request) => server.requestIP(request)?.address,
-      bindStream: pool.requests.bindStream,
-      runUnbounded: pool.requests.runUnbounded,
+      bindStream: pool.scopes.bindStream,
+      runUnbounded: pool.scopes.runUnbounded,
       openapiDocument: buildDocument,
       docsFile,
       compress: async (bytes) => Bun.gzipSync(bytes, { level: 9 }),
@@ -138,10 +136,13 @@ export async function serve(
       metricsServer = listen(settings, place, createMetricsApp(platform).fetch);
     }
     const app = createApp(platform);
-    const { requests } = pool;
+    const { scopes } = pool;
     const place = { setting: 'PORT', port, shared } as const;
     const server = listen(settings, place, (request) =>
-      inRequest(request, () => requests.run(() => app.fetch(request))),
+      scopes.runRequest(
+        () => clientOf(request),
+        () => app.fetch(request),
+      ),
     );
     const stopPurge = startTrashPurge(platform);
     /** Waits up to this time for requests in flight, then closes everything. */

@@ -19,6 +19,7 @@ interface Statement {
 function openLane({
   heldBack = new Set<string>(),
   waitTimeoutMs = LONG_MS,
+  allowedMs = LONG_MS,
   holdTimesMs = { alone: LONG_MS, together: LONG_MS },
 } = {}) {
   const statements: Statement[] = [];
@@ -29,12 +30,13 @@ function openLane({
     waitTimeoutMs,
     currentClient: () => client,
     isHeldBack: () => client !== undefined && heldBack.has(client),
-    runFor(one, work) {
+    runFor(one, _isShort, work) {
       served.push(one);
       return work();
     },
     runShort: (work) => work(),
-    bound: (answer) => answer,
+    begin: () => ({ allowedMs, end: () => undefined }),
+    deadlineMissed: () => new Error('deadline missed'),
   };
   const send = (calls: readonly unknown[][]) => {
     const { promise, resolve, reject } = Promise.withResolvers<unknown[][]>();
@@ -243,4 +245,29 @@ test('a call that has waited too long is refused, and is in no statement', async
   expect(await first).toBe('first');
   await settle();
   expect(sent()).toEqual([['first']]);
+});
+
+test('a call whose request has waited as long as it may is refused, and goes with no statement', async () => {
+  const { call, statements, sent } = openLane({ allowedMs: 5 });
+  const first = call('ada', 'first');
+  expect(await call('bob', 'late')).toBe('deadline missed');
+  statements[0]?.end();
+  expect(await first).toBe('first');
+  await settle();
+  expect(sent()).toEqual([['first']]);
+});
+
+test('a call in a statement is refused once its request has waited as long as it may, and the lane goes on', async () => {
+  const { call, statements, sent } = openLane({ allowedMs: 50 });
+  call('ada', 'first');
+  const calls = ['bob', 'eve'].map((of) => call(of, `of ${of}`));
+  statements[0]?.end();
+  await settle();
+  expect(sent()).toEqual([['first'], ['of bob', 'of eve']]);
+  expect(await Promise.all(calls)).toEqual(['deadline missed', 'deadline missed']);
+  const next = call('ada', 'next');
+  statements[1]?.end();
+  await settle();
+  statements[2]?.end();
+  expect(await next).toBe('next');
 });

@@ -39,8 +39,11 @@ defineKind('ResponseObject', (schema, value) => {
   return undefined;
 });
 
-const isSame = (some: readonly string[], others: readonly string[]) =>
-  some.length === others.length && some.every((one, n) => one === others[n]);
+function isSame(some: readonly string[], others: readonly string[]): boolean {
+  if (some.length !== others.length) return false;
+  for (let n = 0; n < some.length; n += 1) if (some[n] !== others[n]) return false;
+  return true;
+}
 
 // Decision: docs/decisions/02-responses-checked-by-field.md
 /**
