@@ -87,11 +87,11 @@ export interface PageRequest<Row> {
 
 /**
  * Reads `cursor` and `limit`.
- * @param list its name, with everything else that a cursor is tied to.
+ * @param list its name, or its name with everything else that a cursor is tied to.
  * @throws {Problem} `invalid_cursor` for a cursor of another list, or one that this server did not write.
  */
 export async function parsePage<Row>(
-  list: string,
+  list: string | readonly unknown[],
   { cursor, limit }: Pick<PageQuery, 'cursor' | 'limit'>,
   order: SortOrder<Row>,
 ): Promise<PageRequest<Row>> {
@@ -183,8 +183,11 @@ const isKey = {
 const FINGERPRINT_LENGTH = 16;
 
 /** Returns what ties a cursor to a list with its filters and its sort. */
-export const fingerprintOf = async (list: string) =>
-  (await digest(list)).slice(0, FINGERPRINT_LENGTH);
+export const fingerprintOf = async (list: string | readonly unknown[]) =>
+  (await digest(typeof list === 'string' ? list : JSON.stringify(list))).slice(
+    0,
+    FINGERPRINT_LENGTH,
+  );
 
 export const encodeCursor = (position: unknown[]) =>
   encodeBase64url(new TextEncoder().encode(JSON.stringify(position)));

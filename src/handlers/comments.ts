@@ -88,7 +88,7 @@ export async function listComments(
   taskId: string,
   { sort, ...query }: CommentListQuery,
 ): Promise<CommentPage> {
-  const list = JSON.stringify(['comments', taskId.toLowerCase(), sort]);
+  const list = ['comments', taskId.toLowerCase(), sort];
   const page = await parsePage(list, query, orderOf(sort));
   const { position, count } = page;
   const rows = await selectComments(

@@ -58,7 +58,7 @@ export async function listLabels(
   user: CurrentUser,
   { limit, cursor, ...query }: LabelListQuery,
 ): Promise<LabelPage> {
-  const list = JSON.stringify(['labels', query.archived, query.project_id]);
+  const list = ['labels', query.archived, query.project_id];
   const page = await parsePage(list, { limit, cursor }, byName);
   await assertVisible(db, user, query.project_id);
   const rows = await selectLabels(db, {

@@ -177,7 +177,7 @@ export async function listProjects(
 ): Promise<ProjectPage> {
   const { sort, archived, q } = query;
   const search = q === undefined ? undefined : projectSearchQuery(parseSearchTerm(q));
-  const list = JSON.stringify(['projects', sort, archived, q]);
+  const list = ['projects', sort, archived, q];
   const page = await parsePage(list, query, orderOf(sort));
   const params = { user: { id: user.id }, search, position: page.position, count: page.count };
   return toPage(page, await selectProjects(db, params, { archived, sort }));

@@ -20,7 +20,7 @@ import { validationProblem } from '../errors/problem.ts';
 import { endOfDay, parseDate, parseInstant, startOfDay } from '../lib/instant.ts';
 import type { ParsedSearch } from '../lib/tokenizer.ts';
 import type { CurrentUser } from '../schemas/current-user.ts';
-import type { TaskFilters } from '../schemas/tasks.ts';
+import { filters as filterParameters, type TaskFilters } from '../schemas/tasks.ts';
 
 type Optional<T> = T | null;
 
@@ -137,9 +137,13 @@ function withinOf(
   return { title, description, comments, words: words.query, labels: labels?.query ?? null };
 }
 
-/** Returns whether no filter is given. */
-export const isUnfiltered = (filters: Filters) =>
-  Object.values(filters).every((value) => value === null || value === undefined);
+/** Returns the filters of a list; undefined where it has none, as most lists. @throws {Problem} as `parseFilters` does. */
+export function findFilters(user: Pick<CurrentUser, 'id'>, query: TaskFilters) {
+  if (!Object.keys(query).some((name) => name in filterParameters)) return undefined;
+  const filters = parseFilters(user, query);
+  const isGiven = (value: unknown) => value !== null && value !== undefined;
+  return Object.values(filters).some(isGiven) ? filters : undefined;
+}
 
 const idOf = (user: Pick<CurrentUser, 'id'>, id: string | undefined) =>
   id === undefined || id === 'none' ? null : id === 'me' ? user.id : id;
@@ -199,8 +203,8 @@ export function conditionOf(
   query: TaskFilters,
   projectId: SQLWrapper,
 ): SQL | undefined {
-  const filters = parseFilters(user, query);
-  return isUnfiltered(filters) ? undefined : filterCondition(filters, projectId);
+  const filters = findFilters(user, query);
+  return filters && filterCondition(filters, projectId);
 }
 
 /**

@@ -62,7 +62,7 @@ import { expandTasks } from './task-expansions.ts';
 import {
   type Filters,
   filterCondition,
-  isUnfiltered,
+  findFilters,
   ownTextsMatch,
   parseFilters,
 } from './task-filters.ts';
@@ -217,17 +217,14 @@ async function parseList(
   list: string,
   { limit, cursor, expand: _, ...query }: TaskListQuery | AllTasksQuery,
 ) {
-  const filters = parseFilters(user, query);
-  const form = isUnfiltered(filters) ? 'plain' : filters.query === null ? 'filtered' : 'searched';
+  const filters = findFilters(user, query);
+  const form = filters === undefined ? 'plain' : filters.query === null ? 'filtered' : 'searched';
   // A cursor is tied to the list, its filters and its sort.
-  const name = JSON.stringify([
-    list,
-    ...Object.entries(query).sort(([a], [b]) => (a < b ? -1 : 1)),
-  ]);
-  const page = await parsePage(name, { limit, cursor }, orderOf(query.sort));
+  const named = [list, ...Object.entries(query).sort(([a], [b]) => (a < b ? -1 : 1))];
+  const page = await parsePage(named, { limit, cursor }, orderOf(query.sort));
   const params: ListParams = {
     user: { id: user.id },
-    filters: form === 'plain' ? undefined : filters,
+    filters,
     position: page.position,
     count: page.count,
     ...customPlan,

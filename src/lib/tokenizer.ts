@@ -33,11 +33,15 @@ const LOOKALIKES: Record<string, string> = {
 };
 const LOOKALIKE = new RegExp(`[${Object.keys(LOOKALIKES).join('')}]`, 'gu');
 
+/** Of these characters, folding changes the case alone. */
+const ASCII = /^[\0-\x7f]*$/;
+
 /** A run of letters, marks and digits, or one symbol; punctuation and spaces are between words. */
 const WORD = /[\p{L}\p{M}\p{N}]+|\p{S}/gu;
 const UNSPACED =
   /[\p{scx=Han}\p{scx=Hiragana}\p{scx=Katakana}\p{sc=Thai}\p{sc=Lao}\p{sc=Khmer}\p{sc=Myanmar}]/u
     .source;
+const HAS_UNSPACED = new RegExp(UNSPACED, 'u');
 const PART = new RegExp(`(${UNSPACED}+)|[^${UNSPACED.slice(1)}+`, 'gu');
 
 /** The text of the runs of a description of 20,000 characters, with room for those that fold to several. */
@@ -47,6 +51,7 @@ const LONG_RUN_LENGTH_MIN = 3;
 
 /** Returns the text without what a search ignores: case, accents, widths and forms of letters, invisible characters. */
 export function fold(text: string): string {
+  if (ASCII.test(text)) return text.toLowerCase();
   return (
     text
       .replace(ZERO_WIDTH_SPACE, ' ')
@@ -63,9 +68,12 @@ export function fold(text: string): string {
 
 /** Returns the key that titles and names are sorted by, compared code point by code point: numbers by their value. */
 export function sortKey(text: string): string {
-  const key = fold(text).replace(NUMBER, numberKey);
-  return [...key].slice(0, SORT_KEY_LENGTH_MAX).join('');
+  return cut(fold(text).replace(NUMBER, numberKey), SORT_KEY_LENGTH_MAX);
 }
+
+/** Returns the text, cut after this many code points. */
+const cut = (text: string, lengthMax: number): string =>
+  text.length <= lengthMax ? text : [...text].slice(0, lengthMax).join('');
 
 const NUMBER = /\p{Nd}+/gu;
 
@@ -94,12 +102,14 @@ const DIGIT = /\p{Nd}/u;
 type Part = { word: string } | { run: string[] };
 
 function* partsOf(text: string): Generator<Part> {
-  for (const [word] of fold(text).matchAll(WORD))
-    for (const [part, unspaced] of word.matchAll(PART)) {
-      const characters = [...part];
-      if (unspaced) yield { run: characters };
-      else yield { word: characters.slice(0, WORD_LENGTH_MAX).join('') };
-    }
+  const folded = fold(text);
+  const hasRuns = HAS_UNSPACED.test(folded);
+  for (const [word] of folded.matchAll(WORD))
+    if (!hasRuns) yield { word: cut(word, WORD_LENGTH_MAX) };
+    else
+      for (const [part, unspaced] of word.matchAll(PART))
+        if (unspaced) yield { run: [...part] };
+        else yield { word: cut(part, WORD_LENGTH_MAX) };
 }
 
 /** Returns each character of a run with the one after it; the last stands alone. */

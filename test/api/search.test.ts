@@ -1,6 +1,7 @@
 /** What `q` finds, in any language. */
 import { describe, expect, test } from 'bun:test';
 import { SQL } from 'bun';
+import { fold, tokenize } from '../../src/lib/tokenizer.ts';
 import { migrate } from '../../src/postgres/migrate.ts';
 import { useApi } from '../support/api.ts';
 
@@ -123,6 +124,20 @@ test('search follows each write', async () => {
     true,
     true,
   ]);
+});
+
+test.each([
+  'Paint WALL 17',
+  'a_b-c.d, (e) [f] {g} "h"',
+  '$5 + 3 = 8 < 9 ^ `x` ~ |y|',
+  'tab\tand\nline, \0 and \x7f',
+  'x'.repeat(300),
+])('%j has the words that it has in a text with other letters', (text) => {
+  const [alone, beside] = [tokenize(text), tokenize(`${text} \u00f1and\u00fa`)];
+  expect(alone.words.size).toBeGreaterThan(0);
+  expect([...alone.words, 'nandu'].sort()).toEqual([...beside.words].sort());
+  expect(`${fold(text)} nandu`).toBe(fold(`${text} \u00f1and\u00fa`));
+  expect(alone.runs).toBe('');
 });
 
 test('the longest texts in rare scripts can be stored and found', async () => {
