@@ -200,15 +200,17 @@ export const projectAccessOf = (
   user: ActorParam,
   projectId: QueryParam,
   taskId: QueryParam,
-) =>
-  db.$with('access').as(
+) => {
+  // Lateral, so that each project is looked up by its key: for a batch, PostgreSQL would rather read small tables whole.
+  const seen = selectAccess(db, user, projectId).limit(1).as('seen');
+  return db.$with('access').as(
     db
-      .select({ call: sql<number>`${calls.call}`.as('access_call'), ...accessColumns })
+      .select({ call: sql<number>`${calls.call}`.as('access_call'), ...columnsOf(seen) })
       .from(calls.from)
-      .innerJoin(projects, eq(projects.id, projectId))
-      .innerJoin(project_members, visibleTo(user, projects.id))
+      .innerJoinLateral(seen, sql`true`)
       .where(calls.actsOn(user, taskId)),
   );
+};
 
 /**
  * `projectAccessOf` for the project of a task.
