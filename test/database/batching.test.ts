@@ -250,6 +250,33 @@ test('tasks that many users create together are theirs, and the events name who 
   }
 });
 
+test('creations that go together read no table of projects or members whole', async () => {
+  const one = new Client({ url: api.databaseUrl, max: 1 });
+  const project = await ada.createProject();
+  await one`with made as (
+      insert into projects (id, name, name_key, name_words, description_words, name_runs, description_runs, words_version)
+      select gen_random_uuid(), 'p', 'p', '', '', '', '', -1 from generate_series(1, 4000) returning id)
+    insert into project_members (project_id, user_id, role) select id, ${ada.id}, 'owner' from made`;
+  await one`analyze projects, project_members`;
+  const countScans = async () => {
+    await one`select pg_stat_force_next_flush()`;
+    await one`select pg_stat_clear_snapshot()`;
+    const [{ scans }] = await one`select sum(seq_scan)::int as scans from pg_stat_user_tables
+      where relname in ('projects', 'project_members')`;
+    return scans as number;
+  };
+  const { db, statements } = openDatabase(true, undefined, undefined, one);
+  const before = await countScans();
+  await Promise.all(
+    Array.from({ length: 20 }, (_, n) => createTask(db, user, project.id, { title: `Task ${n}` })),
+  );
+  expect((await countScans()) - before).toBe(0);
+  // The first goes alone.
+  expect(statements).toHaveLength(2);
+  await one`delete from projects where name = 'p'`;
+  await one.close();
+});
+
 test('each of the tasks that are created together has its own outcome', async () => {
   const { db, statements } = openDatabase(true);
   const [owner, viewer, stranger] = await people(3);
