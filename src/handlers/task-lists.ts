@@ -290,15 +290,18 @@ const selectTasks = batchedRead(
   (db, params: QueryParams<ListParams & { project_id: string }>, sort: Sort, form: Form) => {
     const order = orderOf(sort);
     const projectId = sql`${params.project_id}::uuid`;
-    const page = pageOf(projectId, sql`${params.count}::bigint`, undefined, params, order, form);
-    const key = sort.endsWith('position') ? sql`page.key` : sql`null`;
+    const place = { projectId, count: sql`${params.count}::bigint`, size: undefined };
+    const page =
+      form === 'searched'
+        ? sql`select ${columns}, page.key from (${pageOf(place, params, order, form)}) page join ${tasks} on ${tasks.id} = page.id`
+        : pageOf(place, params, order, form, columns);
+    const key = sort.endsWith('position') ? sql`tasks.key` : sql`null`;
     return rawQuery<{ there: boolean; key: string | null; task: Task | null }>(
       sql`
       with access as ${selectAccess(db, params.user, params.project_id)}
       select true, ${key}, ${columns}
-      from access cross join ${onceOf(params)} left join lateral (${page}) page on true
-        left join ${tasks} on ${tasks.id} = page.id
-      ${ordered(order, sql`page.key`, sql`page.id`)}`,
+      from access cross join ${onceOf(params)} left join lateral (${page}) tasks on true
+      ${ordered(order, sql`tasks.key`, sql`tasks.id`)}`,
       { there: sql`true`, key: sql`key`, task: taskColumns },
     );
   },
@@ -315,7 +318,8 @@ const selectAllTasks = prepared(
     const order = orderOf(sort);
     const count = sql`${params.count}::bigint`;
     const size = sql`(select projects from size)`;
-    const pageIn = (limit: SQL) => pageOf(sql`mine.project_id`, limit, size, params, order, form);
+    const pageIn = (limit: SQL) =>
+      pageOf({ projectId: sql`mine.project_id`, count: limit, size }, params, order, form);
     return rawQuery<{ task: Task }>(
       sql`
       with mine as materialized (${projectsOf(params)}),
@@ -376,14 +380,24 @@ export const projectsOf = ({
   where ${membershipOf(user)} and (${only}::uuid[] is null or ${project_members.project_id} = any(${only}::uuid[]))
     and (${archived}::boolean is null or (${projects.archived_at} is not null) = ${archived}::boolean)`;
 
-/** The first tasks of a project after the cursor, as `id` and `key`. @param size how many projects the list has, if several. */
+/** Where a page begins and ends, as SQL. */
+interface PagePlace {
+  projectId: SQL;
+  count: SQL;
+  /** How many projects the list has; undefined where it has one. */
+  size: SQL | undefined;
+}
+
+/**
+ * The first tasks of a project after the cursor, with the `key` that they are sorted by.
+ * @param selected what is read of each beside; a search gives the `id` alone.
+ */
 function pageOf(
-  projectId: SQL,
-  count: SQL,
-  size: SQL | undefined,
+  { projectId, count, size }: PagePlace,
   { filters, position }: Pick<QueryParams<ListParams>, 'filters' | 'position'>,
   order: SortOrder<Task>,
   form: Form,
+  selected: SQLWrapper = tasks.id,
 ): SQL {
   const after = afterCursor(position, order) ?? sql`true`;
   const inOrder = ordered(order, order.by, order.id);
@@ -391,12 +405,12 @@ function pageOf(
   const isThere = sql`${tasks.project_id} = ${projectId} and once.n = 1 and ${after}`;
   const byKey = ordered(order, sql`key`, sql`id`);
   if (form === 'plain' || filters === undefined)
-    return sql`select id, key from (
-      select ${tasks.id}, ${key} from ${tasks} where ${isThere} ${inOrder} limit ${PAGE_ROWS_MAX}
+    return sql`select * from (
+      select ${selected}, ${key} from ${tasks} where ${isThere} ${inOrder} limit ${PAGE_ROWS_MAX}
     ) first ${byKey} limit ${count}`;
   const matches = filterCondition(filters, projectId);
   if (form === 'filtered')
-    return sql`select ${tasks.id}, ${key} from ${tasks} where ${isThere} and ${matches} ${inOrder} limit ${count}`;
+    return sql`select ${selected}, ${key} from ${tasks} where ${isThere} and ${matches} ${inOrder} limit ${count}`;
   const walk = (filters.within ? walkWithComments : walkOfTasks)(isThere, inOrder);
   const rows = size === undefined ? WALKED_ROWS : rowsToWalk(size, walk, matches);
   const walkedRows = sql`(select rows from walk)`;
