@@ -232,6 +232,9 @@ async function lockReferencedRows(
       targets.set(one.task_id.toLowerCase(), one.project_id.toLowerCase());
   if (!isRefused && operations.some(changesTree)) await lockTrees(tx, seen);
   const carriedIds = isRefused ? [] : await idsBelow(tx, [...targets.keys()], seen);
+  const deletedIds = operations.flatMap((one) => (one.op === 'delete' ? one.task_id : []));
+  if (!isRefused && deletedIds.length > 0)
+    await lockWithSubtasks(tx, [...taskIds, ...carriedIds], deletedIds, seen);
   const found = tx
     .select(taskColumns)
     .from(tasks)
@@ -315,6 +318,26 @@ async function lockTrees(tx: Database, projectIds: readonly string[]) {
 }
 
 /**
+ * Locks those of these tasks that are in the projects, and the subtasks of those that are deleted, in the order of their ids, as
+ * every statement does that locks several tasks: the cascade would lock the subtasks last.
+ */
+async function lockWithSubtasks(
+  tx: Database,
+  ids: readonly string[],
+  deletedIds: readonly string[],
+  projectIds: readonly string[],
+) {
+  const below = selectBelow(deletedIds, projectIds, deletedIds.length * (TREE_TASKS_MAX + 1));
+  await tx.execute(sql`
+    select count(*) from (
+      select from ${tasks}
+      where ${anyOf(tasks.project_id, projectIds)}
+        and (${anyOf(tasks.id, ids)} or ${tasks.id} = any(array(${below})))
+      order by ${tasks.id} for update
+    ) locked`);
+}
+
+/**
  * Returns the ids of all tasks below those of these that are in projects which the user sees. One that comes below them
  * afterwards makes PostgreSQL refuse the write.
  * @throws {Problem} `conflict` where they are too many.
@@ -325,16 +348,18 @@ async function idsBelow(
   projectIds: readonly string[],
 ): Promise<string[]> {
   if (ids.length === 0) return [];
-  const rows = await tx.execute(sql`
-    with recursive below as (
-      select ${tasks.id} from ${tasks}
-      where ${anyOf(tasks.parent_id, ids)} and ${anyOf(tasks.project_id, projectIds)}
-      union select ${tasks.id} from below join ${tasks} on ${tasks.parent_id} = below.id
-    ) select id from below limit ${TREE_TASKS_MAX + 1}`);
+  const rows = await tx.execute(selectBelow(ids, projectIds, TREE_TASKS_MAX + 1));
   const found = [...(rows as unknown as Iterable<{ id: string }>)].map(({ id }) => id);
   if (found.length > TREE_TASKS_MAX) throw tooManySubtasks();
   return found;
 }
+
+const selectBelow = (ids: readonly string[], projectIds: readonly string[], max: number) => sql`
+  with recursive below as (
+    select ${tasks.id} from ${tasks}
+    where ${anyOf(tasks.parent_id, ids)} and ${anyOf(tasks.project_id, projectIds)}
+    union select ${tasks.id} from below join ${tasks} on ${tasks.parent_id} = below.id
+  ) select id from below limit ${max}`;
 
 /** Lets tasks go where the task goes of which they are subtasks, unless they have another target. */
 function addTargetsBelow(targets: Map<string, string>, found: readonly Task[]) {

@@ -4,7 +4,7 @@ import { and, eq, not, sql } from 'drizzle-orm';
 import { visibleTo } from '../db/authorization.ts';
 import type { Database } from '../db/database.ts';
 import { arrayLiteral } from '../db/full-text.ts';
-import { prepared, type QueryParams, rawQuery } from '../db/prepared.ts';
+import { prepared, type QueryParam, type QueryParams, rawQuery } from '../db/prepared.ts';
 import { project_members, tasks } from '../db/schema.ts';
 import { Problem, problemsOf, validationProblem } from '../errors/problem.ts';
 import type { CurrentUser } from '../schemas/current-user.ts';
@@ -19,13 +19,28 @@ export const tooManySubtasks = () =>
     detail: `The task has more than ${TREE_TASKS_MAX} subtasks: move or delete some of them first`,
   });
 
+/** The condition that a task has subtasks: one look into their index. */
+export const hasSubtasks = sql`exists (select from ${tasks} child where child.parent_id = ${tasks.id})`;
+
 /** The condition that a task has no more subtasks than a deletion takes along. A task without any costs one look into their index. */
-export const hasFewSubtasks = sql`case when exists (select from ${tasks} child where child.parent_id = ${tasks.id}) then (
+export const hasFewSubtasks = sql`case when ${hasSubtasks} then (
   with recursive below as (
     select child.id from ${tasks} child where child.parent_id = ${tasks.id}
     union all select child.id from below join ${tasks} child on child.parent_id = below.id
   ) select count(*) from (select from below limit ${sql.raw(String(TREE_TASKS_MAX + 1))}) counted
 ) <= ${sql.raw(String(TREE_TASKS_MAX))} else true end`;
+
+/**
+ * The rows of a task and of those below it, locked in the order of their ids, as every statement does that locks several tasks: a
+ * cascade would lock the subtasks after their parent. For a CTE of the statement that deletes the task.
+ */
+export const lockedTree = (taskId: QueryParam) => sql`
+  select ${tasks.id} from ${tasks} where ${tasks.id} = any(array(
+    with recursive tree as (
+      select ${taskId}::uuid as id
+      union all select child.id from tree join ${tasks} child on child.parent_id = tree.id
+    ) select id from tree limit ${sql.raw(String(TREE_TASKS_MAX + 2))}
+  )) order by ${tasks.id} for update`;
 
 /** @throws {Problem} `conflict` where a task has more subtasks than a deletion takes along. */
 export async function refuseManySubtasks(db: Database, taskId: string): Promise<void> {

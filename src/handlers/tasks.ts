@@ -52,7 +52,14 @@ import {
   writes,
 } from './task-fields.ts';
 import { placeIn, placeRefusals } from './task-order.ts';
-import { assertBlockers, hasFewSubtasks, parentRefusals, refuseManySubtasks } from './task-tree.ts';
+import {
+  assertBlockers,
+  hasFewSubtasks,
+  hasSubtasks,
+  lockedTree,
+  parentRefusals,
+  refuseManySubtasks,
+} from './task-tree.ts';
 
 const patchRefusals = {
   tasks_assignee_id_fkey: () => validationProblem([notAMemberError('body.assignee_id')]),
@@ -298,15 +305,17 @@ const deletion = (
     sql`(${versions}::int[] is null or ${tasks.version} = any(${versions}::int[]))`,
     // The subtasks go by a cascade, and their events name the actor of the whole statement.
     calls === oneCall
-      ? hasFewSubtasks
-      : sql`not exists (select from ${tasks} child where child.parent_id = ${tasks.id})`,
+      ? sql`(${hasFewSubtasks} and case when ${hasSubtasks} then (select count(*) from tree) > 0 else true end)`
+      : sql`not ${hasSubtasks}`,
   );
+  const tree = db.$with('tree', { id: tasks.id }).as(lockedTree(task_id));
   // Drizzle's builder has no USING. As a subquery, PostgreSQL would look at every task.
   const deleted = db.$with('deleted', { id: tasks.id }).as(sql`
       delete from ${tasks} using ${locked} inner join ${calls.from} on ${eq(locked.call, calls.call)}
       where ${isOne} returning ${tasks.id}`);
   const isOfCall = sql`${deleted.id} = ${task_id}::uuid`;
-  return writeCallsWithAccess<{ id: string }>(db, calls, access, deleted, isOfCall, locked);
+  const locks = calls === oneCall ? [locked, tree] : [locked];
+  return writeCallsWithAccess<{ id: string }>(db, calls, access, deleted, isOfCall, ...locks);
 };
 
 const deleteOne = batchedWrite(deletion, ({ task_id }) => ({ row: task_id }));

@@ -3,7 +3,8 @@ import { beforeAll, describe, expect, test } from 'bun:test';
 import { v7 as uuidv7 } from 'uuid';
 import { type Persona, useApi } from '../support/api.ts';
 import { Copy, seenBy } from '../support/copy.ts';
-import { openTransaction, waitForBlockedQuery } from '../support/locks.ts';
+import { countWaiting, openTransaction, waitForBlockedQuery } from '../support/locks.ts';
+import { waitFor } from '../support/process.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: rows are kept as they come.
 type Json = any;
@@ -339,6 +340,40 @@ describe('a tree', () => {
     expect([...statuses].filter((status) => ![200, 422].includes(status))).toEqual([]);
     await assertForest();
   });
+
+  test.each([
+    ['a request', 204, (id: string) => ada.delete(`/tasks/${id}`)],
+    [
+      'a batch',
+      200,
+      (taskId: string) =>
+        ada.post('/tasks/batch', { operations: [{ op: 'delete', task_id: taskId }] }),
+    ],
+  ])(
+    'is deleted by %s while a batch changes tasks in it, without a deadlock',
+    async (_, status, remove) => {
+      const own = await ada.createProject();
+      // The subtask has the lower id, so a batch locks it before its parent.
+      const [child, parent] = [await ada.createTask(own.id), await ada.createTask(own.id)];
+      await ada.patch(`/tasks/${child.id}`, { parent_id: parent.id });
+      const commit = await openTransaction(
+        api,
+        (sql) => sql`select from tasks where id = ${child.id} for update`,
+      );
+      const operations = [child, parent].map(({ id }) => ({
+        op: 'update',
+        task_id: id,
+        title: 'x',
+      }));
+      const changed = ada.post('/tasks/batch', { operations });
+      await waitFor('the batch waits', async () => (await countWaiting(api.sql)) === 1);
+      const removed = remove(parent.id);
+      await waitFor('the deletion waits', async () => (await countWaiting(api.sql)) === 2);
+      await commit();
+      expect([(await changed).status, (await removed).status]).toEqual([200, status]);
+      expect((await ada.get(`/tasks/count?project_id=${own.id}`)).body.count).toBe(0);
+    },
+  );
 
   test('has no cycle and no lost task after 50 writers have moved its tasks at once', async () => {
     const own = await ada.createProject();
