@@ -1,6 +1,6 @@
 /** Subtasks and blockers: what a write refuses, and what a reader asks for beside a task. */
 // Decision: docs/decisions/44-subtasks.md
-import { and, eq, not, sql } from 'drizzle-orm';
+import { and, eq, not, type SQLWrapper, sql } from 'drizzle-orm';
 import { visibleTo } from '../db/authorization.ts';
 import type { Database } from '../db/database.ts';
 import { arrayLiteral } from '../db/full-text.ts';
@@ -31,16 +31,21 @@ export const hasFewSubtasks = sql`case when ${hasSubtasks} then (
 ) <= ${sql.raw(String(TREE_TASKS_MAX))} else true end`;
 
 /**
- * The rows of a task and of those below it, locked in the order of their ids, as every statement does that locks several tasks: a
- * cascade would lock the subtasks after their parent. For a CTE of the statement that deletes the task.
+ * The CTE `tree` of the statement that deletes a task: the rows of the task and of those below it, locked in the order of their ids, as
+ * every statement does that locks several tasks. A cascade would lock the subtasks after their parent.
+ * @param locked the CTE with the project of the task; without a row there, it locks nothing.
  */
-export const lockedTree = (taskId: QueryParam) => sql`
+export const lockedTree = (taskId: QueryParam, locked: SQLWrapper) => sql`
   select ${tasks.id} from ${tasks} where ${tasks.id} = any(array(
     with recursive tree as (
-      select ${taskId}::uuid as id
+      select ${taskId}::uuid as id from ${locked}
       union all select child.id from tree join ${tasks} child on child.parent_id = tree.id
     ) select id from tree limit ${sql.raw(String(TREE_TASKS_MAX + 2))}
   )) order by ${tasks.id} for update`;
+
+/** `hasFewSubtasks`, beside `tree`. It locks them. */
+export const locksFewSubtasks = sql`case when ${hasSubtasks}
+  then (select count(*) from tree) <= ${sql.raw(String(TREE_TASKS_MAX + 1))} else true end`;
 
 /** @throws {Problem} `conflict` where a task has more subtasks than a deletion takes along. */
 export async function refuseManySubtasks(db: Database, taskId: string): Promise<void> {

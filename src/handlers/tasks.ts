@@ -54,9 +54,9 @@ import {
 import { placeIn, placeRefusals } from './task-order.ts';
 import {
   assertBlockers,
-  hasFewSubtasks,
   hasSubtasks,
   lockedTree,
+  locksFewSubtasks,
   parentRefusals,
   refuseManySubtasks,
 } from './task-tree.ts';
@@ -304,11 +304,9 @@ const deletion = (
     eq(tasks.project_id, locked.project_id),
     sql`(${versions}::int[] is null or ${tasks.version} = any(${versions}::int[]))`,
     // The subtasks go by a cascade, and their events name the actor of the whole statement.
-    calls === oneCall
-      ? sql`(${hasFewSubtasks} and case when ${hasSubtasks} then (select count(*) from tree) > 0 else true end)`
-      : sql`not ${hasSubtasks}`,
+    calls === oneCall ? locksFewSubtasks : sql`not ${hasSubtasks}`,
   );
-  const tree = db.$with('tree', { id: tasks.id }).as(lockedTree(task_id));
+  const tree = db.$with('tree', { id: tasks.id }).as(lockedTree(task_id, locked));
   // Drizzle's builder has no USING. As a subquery, PostgreSQL would look at every task.
   const deleted = db.$with('deleted', { id: tasks.id }).as(sql`
       delete from ${tasks} using ${locked} inner join ${calls.from} on ${eq(locked.call, calls.call)}

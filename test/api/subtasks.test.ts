@@ -375,6 +375,20 @@ describe('a tree', () => {
     },
   );
 
+  test('is not locked by the request of a user who may not delete it', async () => {
+    const own = await ada.createProject();
+    const top = await ada.createTask(own.id);
+    const child = await subtaskOf(top);
+    const eve = await api.person();
+    const commit = await openTransaction(
+      api,
+      (sql) => sql`select from tasks where id = ${child.id} for update`,
+    );
+    // It would wait for the transaction.
+    expect((await eve.delete(`/tasks/${top.id}`)).status).toBe(404);
+    await commit();
+  });
+
   test('has no cycle and no lost task after 50 writers have moved its tasks at once', async () => {
     const own = await ada.createProject();
     const tasks: Json[] = [];
