@@ -3,6 +3,7 @@
  * has changed since, only the lines of the fields that differ are written anew, so that all others survive.
  */
 import ICAL from 'ical.js';
+import { cutText } from '../lib/cut-text.ts';
 import { parseDate, parseInstant } from '../lib/instant.ts';
 import {
   DESCRIPTION_LENGTH_MAX,
@@ -11,7 +12,7 @@ import {
   type Task,
   TITLE_LENGTH_MAX,
 } from '../schemas/tasks.ts';
-import { cutText, isVisible } from '../schemas/types/text.ts';
+import { isVisible } from '../schemas/types/text.ts';
 import { dueTime, inOneLine, instant, PRIORITY, printable, STATUS } from './icalendar.ts';
 import { instantOf as instantInZone } from './time-zones.ts';
 

@@ -13,9 +13,10 @@ import {
 import { dav_collections, events, project_members, projects } from '../db/schema.ts';
 import { projectColumns } from '../db/visible-columns.ts';
 import { Problem, unmet } from '../errors/problem.ts';
+import { cutText } from '../lib/cut-text.ts';
 import type { CurrentUser } from '../schemas/current-user.ts';
 import { NAME_LENGTH_MAX, type Project } from '../schemas/projects.ts';
-import { cutText, isVisible } from '../schemas/types/text.ts';
+import { isVisible } from '../schemas/types/text.ts';
 import { assignPositions, feedCursors, feedOf, readFeed } from './events.ts';
 import { createProject } from './projects.ts';
 

@@ -4,6 +4,7 @@
  * neighbouring characters, so that a search finds what stands inside the run.
  */
 // Decision: docs/decisions/12-full-text-search.md
+import { cutText } from './cut-text.ts';
 
 /** Words are cut at this length (PostgreSQL takes lexemes of up to 2,046 bytes). */
 const WORD_LENGTH_MAX = 64;
@@ -68,12 +69,8 @@ export function fold(text: string): string {
 
 /** Returns the key that titles and names are sorted by, compared code point by code point: numbers by their value. */
 export function sortKey(text: string): string {
-  return cut(fold(text).replace(NUMBER, numberKey), SORT_KEY_LENGTH_MAX);
+  return cutText(fold(text).replace(NUMBER, numberKey), SORT_KEY_LENGTH_MAX);
 }
-
-/** Returns the text, cut after this many code points. */
-const cut = (text: string, lengthMax: number): string =>
-  text.length <= lengthMax ? text : [...text].slice(0, lengthMax).join('');
 
 const NUMBER = /\p{Nd}+/gu;
 
@@ -105,11 +102,11 @@ function* partsOf(text: string): Generator<Part> {
   const folded = fold(text);
   const hasRuns = HAS_UNSPACED.test(folded);
   for (const [word] of folded.matchAll(WORD))
-    if (!hasRuns) yield { word: cut(word, WORD_LENGTH_MAX) };
+    if (!hasRuns) yield { word: cutText(word, WORD_LENGTH_MAX) };
     else
       for (const [part, unspaced] of word.matchAll(PART))
         if (unspaced) yield { run: [...part] };
-        else yield { word: cut(part, WORD_LENGTH_MAX) };
+        else yield { word: cutText(part, WORD_LENGTH_MAX) };
 }
 
 /** Returns each character of a run with the one after it; the last stands alone. */
