@@ -16,6 +16,7 @@ import { readSettings } from '../../src/settings.ts';
 import { type Persona, useApi } from '../support/api.ts';
 import { countWaiting, openTransaction, waitForBlockedQuery } from '../support/locks.ts';
 import { waitFor } from '../support/process.ts';
+import { scanCounter } from '../support/scans.ts';
 
 const api = useApi();
 let client: Client;
@@ -258,13 +259,7 @@ test('creations that go together read no table of projects or members whole', as
       select gen_random_uuid(), 'p', 'p', '', '', '', '', -1 from generate_series(1, 4000) returning id)
     insert into project_members (project_id, user_id, role) select id, ${ada.id}, 'owner' from made`;
   await one`analyze projects, project_members`;
-  const countScans = async () => {
-    await one`select pg_stat_force_next_flush()`;
-    await one`select pg_stat_clear_snapshot()`;
-    const [{ scans }] = await one`select sum(seq_scan)::int as scans from pg_stat_user_tables
-      where relname in ('projects', 'project_members')`;
-    return scans as number;
-  };
+  const countScans = scanCounter(one, 'projects', 'project_members');
   const { db, statements } = openDatabase(true, undefined, undefined, one);
   const before = await countScans();
   await Promise.all(

@@ -2,23 +2,16 @@
 import { expect, test } from 'bun:test';
 import { SQL } from 'bun';
 import { useApi } from '../support/api.ts';
+import { scanCounter } from '../support/scans.ts';
 
 const api = useApi();
-
-/** Returns a function that gives the scans of the whole table of events so far. */
-const scanCounter = (sql: SQL) => async () => {
-  await sql`select pg_stat_force_next_flush()`;
-  await sql`select pg_stat_clear_snapshot()`;
-  const [row] = await sql`select seq_scan::int from pg_stat_user_tables where relname = 'events'`;
-  return row.seq_scan as number;
-};
 
 test('a look for events without a position reads no table, whatever the statistics say', async () => {
   const ada = await api.person();
   const project = await ada.createProject();
   const sql = new SQL({ url: api.databaseUrl, max: 1 });
   const place = () => sql`select sequence_events('90 days')`;
-  const countScans = scanCounter(sql);
+  const countScans = scanCounter(sql, 'events');
   await place();
   await sql`insert into events (id, action, project_id, subject, subject_id, version, fields)
     select gen_random_uuid(), 'task.updated', ${project.id}, 'task', gen_random_uuid(), 1, '{}' from generate_series(1, 3000)`;
@@ -37,7 +30,7 @@ test('a few events get their positions and as many old ones are deleted without 
   const ada = await api.person();
   const project = await ada.createProject();
   const sql = new SQL({ url: api.databaseUrl, max: 1 });
-  const countScans = scanCounter(sql);
+  const countScans = scanCounter(sql, 'events');
   const record = (count: number, age: string) => sql`
     insert into events (id, at, action, project_id, subject, subject_id, version, fields)
     select gen_random_uuid(), now() - ${age}::interval, 'task.updated', ${project.id}, 'task', gen_random_uuid(), 1, '{}'

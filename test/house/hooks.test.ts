@@ -3,25 +3,10 @@
  * context: one that passes its context on makes it parse cookies and copy all headers, for each request of each route.
  */
 import { expect, test } from 'bun:test';
-import { drizzle } from 'drizzle-orm/bun-sql';
 import { createApp } from '../../src/app.ts';
-import { buildDocument } from '../../src/openapi/document.ts';
-import { bunPasswords } from '../../src/passwords/bun.ts';
-import { readSettings } from '../../src/settings.ts';
+import { unservedPlatform } from '../../src/cli/unserved-platform.ts';
 
-const app = createApp({
-  settings: readSettings({}),
-  jwtSecret: 'unused'.repeat(8),
-  database: drizzle.mock(),
-  passwords: bunPasswords(),
-  log: () => undefined,
-  now: () => new Date(),
-  remoteAddress: () => undefined,
-  bindStream: (pieces) => pieces,
-  runUnbounded: (work) => work(),
-  openapiDocument: buildDocument,
-  docsFile: async () => undefined,
-});
+const app = createApp(unservedPlatform());
 /** CalDAV is seldom called, and its handlers share what they make of the context. */
 const routes = app.routes.filter(({ path }) => !/^\/(dav\b|$)/.test(path));
 
